@@ -1,0 +1,1 @@
+"""A daemon that watches models in production."""
