@@ -1,0 +1,332 @@
+"""Columns as training froze them: edges, top values, scales; a layout places them in a profile's vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.source import CategoryValues, Floats, Ints, Kind, NumericValues
+
+BINS = 256
+TOP_VALUES = 256
+LATTICE = 1024  # a numeric column of at most so many distinct training values is a lattice: unseen values are a sign
+CLIP = 8.0  # in robust standard deviations
+IQR_TO_SD = 1.349  # interquartile range of a normal distribution in standard deviations
+EXTRAS = ("missing", "nan", "infinite", "unparseable", "unseen", "zeros", "other", "off_clock", "clock_known")
+SUMS = 4  # Σ(x-center), its squares, Σ clipped, its squares
+
+
+class Clock(StrEnum):
+    """Clocks a feature can be a function of."""
+
+    WEEKDAY = "weekday"
+    HOUR = "hour"
+    HALF_HOUR = "half hour"
+    MONTH = "month"
+
+
+def clock_slots(clock: Clock, time: Ints, timezone: str) -> Ints:
+    """Return the slot of each time (microseconds, UTC) on a clock in a time zone."""
+    local = time // 1_000_000 + _offsets(time, timezone)
+    days, seconds = local // 86_400, local % 86_400
+    match clock:
+        case Clock.WEEKDAY:
+            return np.asarray((days + 3) % 7, np.int64)  # 1 January 1970 was a Thursday
+        case Clock.HOUR:
+            return np.asarray(seconds // 3600, np.int64)
+        case Clock.HALF_HOUR:
+            return np.asarray(seconds // 1800, np.int64)
+        case Clock.MONTH:
+            return np.asarray(days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12, np.int64)
+
+
+def _offsets(time: Ints, timezone: str) -> Ints:
+    """UTC offsets in seconds; looked up once per quarter hour that occurs, since zones change only there."""
+    if timezone == "UTC" or not len(time):
+        return np.zeros(len(time), np.int64)
+    zone = ZoneInfo(timezone)
+    quarters, inverse = np.unique(time // 900_000_000, return_inverse=True)
+    offsets = [
+        int((datetime.fromtimestamp(q * 900, UTC).astimezone(zone).utcoffset() or _ZERO).total_seconds())
+        for q in quarters.tolist()
+    ]
+    return np.array(offsets, np.int64)[inverse]
+
+
+_ZERO = datetime(1970, 1, 1) - datetime(1970, 1, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeFunction:
+    """A feature that follows the clock: its usual value (numeric) or place (categorical) per slot."""
+
+    clock: Clock
+    timezone: str
+    usual: Mapping[int, float]
+    agreement: float
+    """Share of training rows at the usual value of their slot."""
+
+    def expected(self, time: Ints) -> Floats:
+        """Return the usual value at each time, NaN where training never saw the slot."""
+        size = max(self.usual, default=0) + 1
+        table = np.full(max(size, 400), np.nan)
+        for slot, value in self.usual.items():
+            table[slot] = value
+        return table[clock_slots(self.clock, time, self.timezone)]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NumericColumn:
+    """A numeric column on frozen training edges.
+
+    ``edges`` ascend; bin 0 is below the training minimum, the last bin above the maximum, a value of more than 1/256
+    of the mass has a bin of its own. ``center`` and ``scale`` are median and IQR / 1.349; where the IQR is 0 they are
+    taken from the values off the ``atom`` and ``off_atom`` is true.
+    """
+
+    name: str
+    edges: Floats
+    center: float
+    scale: float
+    atom: float | None = None
+    atom_share: float = 0.0
+    off_atom: bool = False
+    lattice: Floats | None = None
+    clock: TimeFunction | None = None
+    part: str = "input"
+
+    kind: ClassVar[Kind] = Kind.NUMERIC
+
+    @property
+    def bins(self) -> int:
+        """Number of bins, under and over included."""
+        return len(self.edges) + 1
+
+    @property
+    def constant(self) -> bool:
+        """Whether training saw a single value."""
+        return self.lattice is not None and len(self.lattice) == 1
+
+    @cached_property
+    def atom_bin(self) -> int | None:
+        """The bin of the most frequent value, when it has one of its own."""
+        return None if self.atom is None else int(np.searchsorted(self.edges, self.atom, side="right"))
+
+    def bin(self, x: Floats) -> Ints:
+        """Return the bin of each finite value."""
+        return np.asarray(np.searchsorted(self.edges, x, side="right"), np.int64)
+
+    def clipped(self, x: Floats) -> Floats:
+        """Return clip((x - center) / scale, ±8); 0 on the atom where it is excluded, and where there is no scale."""
+        if self.scale <= 0:
+            return np.zeros(len(x))
+        z = np.clip((x - self.center) / self.scale, -CLIP, CLIP)
+        return np.where(x == self.atom, 0.0, z) if self.off_atom else z
+
+    def unseen(self, x: Floats) -> NDArray[np.bool_] | None:
+        """Return which values never occurred in training, or None when training had too many values to say."""
+        if self.lattice is None:
+            return None
+        key = x.astype(np.float32).astype(np.float64)
+        place = np.minimum(np.searchsorted(self.lattice, key), len(self.lattice) - 1)
+        return np.asarray(self.lattice[place] != key)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CategoricalColumn:
+    """A categorical column: its most frequent training values, and the hashes of the rarer ones."""
+
+    name: str
+    values: tuple[str, ...]
+    rare: frozenset[str] = field(default_factory=frozenset)
+    clock: TimeFunction | None = None
+    part: str = "input"
+
+    kind: ClassVar[Kind] = Kind.CATEGORICAL
+    OTHER: ClassVar[int] = -1
+    NEW: ClassVar[int] = -2
+
+    @property
+    def bins(self) -> int:
+        """Number of values with a count of their own."""
+        return len(self.values)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {value: i for i, value in enumerate(self.values)} | dict.fromkeys(self.rare, self.OTHER)
+
+    def places(self, categories: Sequence[str]) -> Ints:
+        """Return each category's place: its index, -1 for a rarer training value, -2 for a value never seen."""
+        return np.array([self._index.get(category, self.NEW) for category in categories], np.int64)
+
+
+Column = NumericColumn | CategoricalColumn
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Columns and where each lies in a profile's vectors: counts[0] is rows, then per column its bins and extras."""
+
+    columns: tuple[Column, ...]
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Position of each column by name."""
+        return {column.name: i for i, column in enumerate(self.columns)}
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        starts = [1]
+        for column in self.columns:
+            starts.append(starts[-1] + column.bins + len(EXTRAS))
+        return starts
+
+    @property
+    def counts(self) -> int:
+        """Length of the vector of counts."""
+        return self._starts[-1]
+
+    @property
+    def sums(self) -> int:
+        """Length of the vector of sums."""
+        return SUMS * len(self.columns)
+
+    def bins(self, position: int) -> slice:
+        """Return where a column's bins lie among the counts."""
+        return slice(self._starts[position], self._starts[position] + self.columns[position].bins)
+
+    def extra(self, position: int, name: str) -> int:
+        """Return where an extra count of a column lies."""
+        return self._starts[position] + self.columns[position].bins + EXTRAS.index(name)
+
+    def sum_at(self, position: int) -> int:
+        """Return where a column's sums begin."""
+        return SUMS * position
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the layout: profiles of equal digests can be merged."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True, separators=(",", ":")).encode()).digest()
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the layout as JSON values; floats survive exactly."""
+        return [_column_to_json(column) for column in self.columns]
+
+    @classmethod
+    def from_json(cls, data: Iterable[Mapping[str, Any]]) -> Layout:
+        """Return the layout written by ``to_json``."""
+        return cls(tuple(_column_from_json(item) for item in data))
+
+
+def _column_to_json(column: Column) -> dict[str, Any]:
+    clock = column.clock and {
+        "clock": column.clock.clock.value,
+        "timezone": column.clock.timezone,
+        "usual": {str(k): v for k, v in column.clock.usual.items()},
+        "agreement": column.clock.agreement,
+    }
+    head = {"name": column.name, "kind": column.kind.value, "part": column.part, "clock": clock}
+    if isinstance(column, CategoricalColumn):
+        return head | {"values": list(column.values), "rare": sorted(column.rare)}
+    return head | {
+        "edges": column.edges.tolist(),
+        "center": column.center,
+        "scale": column.scale,
+        "atom": column.atom,
+        "atom_share": column.atom_share,
+        "off_atom": column.off_atom,
+        "lattice": None if column.lattice is None else column.lattice.tolist(),
+    }
+
+
+def _column_from_json(item: Mapping[str, Any]) -> Column:
+    raw = item["clock"]
+    clock = raw and TimeFunction(
+        clock=Clock(raw["clock"]),
+        timezone=raw["timezone"],
+        usual={int(k): v for k, v in raw["usual"].items()},
+        agreement=raw["agreement"],
+    )
+    if item["kind"] == Kind.CATEGORICAL:
+        return CategoricalColumn(
+            name=item["name"],
+            values=tuple(item["values"]),
+            rare=frozenset(item["rare"]),
+            clock=clock,
+            part=item["part"],
+        )
+    return NumericColumn(
+        name=item["name"],
+        edges=np.array(item["edges"]),
+        center=item["center"],
+        scale=item["scale"],
+        atom=item["atom"],
+        atom_share=item["atom_share"],
+        off_atom=item["off_atom"],
+        lattice=None if item["lattice"] is None else np.array(item["lattice"]),
+        clock=clock,
+        part=item["part"],
+    )
+
+
+def freeze_numeric(
+    name: str, values: NumericValues, *, clock: TimeFunction | None = None, part: str = "input"
+) -> NumericColumn:
+    """Return the frozen column of training values; a column without any finite value has no edges and no scale."""
+    x = values.values[np.isfinite(values.values)]
+    if not len(x):
+        return NumericColumn(name=name, edges=np.zeros(0), center=0.0, scale=0.0, clock=clock, part=part)
+    distinct, counts = np.unique(x, return_counts=True)
+    atoms = distinct[counts > len(x) / BINS]
+    quantiles = np.quantile(x, np.linspace(0, 1, BINS + 1))
+    inner = np.unique(np.concatenate([quantiles, atoms, np.nextafter(atoms, np.inf)]))
+    low, beyond = distinct[0], np.nextafter(distinct[-1], np.inf)
+    edges = np.unique(np.concatenate([[low, beyond], inner[(inner > low) & (inner < beyond)]]))
+    most = int(counts.argmax())
+    has_atom = bool(counts[most] > len(x) / BINS)
+    q1, center, q3 = np.quantile(x, [0.25, 0.5, 0.75])
+    scale, off_atom = (q3 - q1) / IQR_TO_SD, False
+    if scale <= 0:
+        rest = x[x != distinct[most]]
+        off_atom = True
+        if len(rest) > 20:
+            r1, center, r3 = np.quantile(rest, [0.25, 0.5, 0.75])
+            scale = max((r3 - r1) / IQR_TO_SD, float(rest.std()) * 0.1, 1e-12)
+    keys = np.unique(distinct.astype(np.float32).astype(np.float64))
+    return NumericColumn(
+        name=name,
+        edges=edges,
+        center=float(center),
+        scale=float(scale) if np.isfinite(scale) else 0.0,
+        atom=float(distinct[most]) if has_atom else None,
+        atom_share=float(counts[most] / len(x)) if has_atom else 0.0,
+        off_atom=off_atom,
+        lattice=keys if len(keys) <= LATTICE else None,
+        clock=clock,
+        part=part,
+    )
+
+
+def freeze_categorical(
+    name: str, values: CategoryValues, *, clock: TimeFunction | None = None, part: str = "input"
+) -> CategoricalColumn:
+    """Return the frozen column of training values: top values by count (ties by name), the rest by name only."""
+    counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.categories))
+    seen = sorted((-int(n), text) for text, n in zip(values.categories, counts.tolist(), strict=True) if n)
+    return CategoricalColumn(
+        name=name,
+        values=tuple(text for _, text in seen[:TOP_VALUES]),
+        rare=frozenset(text for _, text in seen[TOP_VALUES : TOP_VALUES + 10_000]),
+        clock=clock,
+        part=part,
+    )

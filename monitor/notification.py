@@ -1,0 +1,112 @@
+"""Notifications: what people are told, and the protocol of whoever carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from monitor.check import Severity
+from monitor.registry import Registry
+
+
+class Reason(StrEnum):
+    """Why people are told now."""
+
+    FIRST = "first"
+    REOPENED = "reopened"
+    ESCALATED = "escalated"
+    REPEATED = "repeated"
+    RESOLVED = "resolved"
+    RECOMMENDATION = "recommendation"
+    DIGEST = "digest"
+    TEST = "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One line of figures in a message: a subject with its size, threshold and sample count, already in words."""
+
+    subject: str
+    text: str
+    statistic: str = ""
+    value: float | None = None
+    threshold: float | None = None
+    effect: float | None = None
+    n_current: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notification:
+    """One message about one model and window; the id is in every message and is the idempotency key.
+
+    ``thread_key`` names the conversation it belongs to; ``in_thread`` messages (resolved, reopened) are replies there.
+    ``chart`` holds series for a small picture: ``{"title", "x": [labels], "lines": {name: [values]}, "bands": …,
+    "threshold": float}``. All texts are plain; channels escape them.
+    """
+
+    id: UUID
+    model: str
+    reason: Reason
+    severity: Severity
+    title: str
+    summary: str
+    created_at: datetime
+    thread_key: str
+    group_key: str
+    in_thread: bool = False
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    window_label: str = ""
+    facts: Sequence[Fact] = ()
+    more_facts: int = 0
+    cost: str = ""
+    next_step: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+    alert_keys: Sequence[str] = ()
+    chart: Mapping[str, Any] | None = None
+    role: str = "champion"
+    model_version: str = ""
+    labelled_injected: str = ""
+    """In the demo: what was injected, so that nobody takes it for real."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What a channel got back: the provider's reference (Slack ts, Message-ID), for threads."""
+
+    reference: str = ""
+    status: str = ""
+
+
+class DeliveryError(Exception):
+    """A message could not be delivered; ``permanent`` ones are not tried again.
+
+    ``retry_after`` is seconds the peer asked to wait; ``ambiguous`` means that it may have arrived all the same.
+    """
+
+    def __init__(
+        self, message: str, *, permanent: bool = False, retry_after: float | None = None, ambiguous: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.retry_after = retry_after
+        self.ambiguous = ambiguous
+
+
+class Channel(Protocol):
+    """A way to people. Dataclass fields are its options in the configuration."""
+
+    async def send(self, notification: Notification, *, thread_reference: str, picture: bytes | None) -> Receipt:
+        """Deliver one message or raise DeliveryError; the caller sets the total deadline.
+
+        ``thread_reference`` is the receipt's reference of the thread's first message on this channel, or "".
+        """
+        ...
+
+
+channels: Registry[Channel] = Registry("monitor.channels")
+register = channels.register

@@ -1,0 +1,394 @@
+"""The training profile ("reference"): what production is compared with. Immutable, addressed by its content."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from monitor.column import (
+    CategoricalColumn,
+    Clock,
+    Column,
+    Layout,
+    TimeFunction,
+    clock_slots,
+    freeze_categorical,
+    freeze_numeric,
+)
+from monitor.outcome import OutcomeLayout, OutcomeProfile, Task, outcomes_of, score_edges
+from monitor.profile import Profile, profiles_of
+from monitor.source import Batch, CategoryValues, Floats, Ints, NumericValues, Values
+from monitor.window import CalendarUnit, Window, WindowSpec
+
+FORMAT = 1
+SCORE = "prediction"  # the score's name among the columns; a feature may not be called so
+ENOUGH_WINDOWS = 28  # fewer windows of variance: "calibrating"
+VALUE_EDGES = 64
+CLOCK_SLOTS = {Clock.WEEKDAY: 7, Clock.HOUR: 24, Clock.HALF_HOUR: 48, Clock.MONTH: 12}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reference:
+    """Profiles of the training rows, cut along their own time line.
+
+    ``windows`` and ``profiles`` run in parallel; ``outcomes`` too, from out-of-fold and held-out predictions only
+    (None without any). ``held_out`` marks windows that training never saw. Without a time column the rows are cut by
+    their order and ``timeline`` is false: variance between windows is then unproven.
+    """
+
+    model: str
+    version: str
+    task: Task
+    created_at: datetime
+    spec: WindowSpec
+    timeline: bool
+    windows: tuple[Window, ...]
+    profiles: tuple[Profile, ...]
+    outcome_layout: OutcomeLayout | None = None
+    outcomes: tuple[OutcomeProfile | None, ...] = ()
+    held_out: tuple[bool, ...] = ()
+    rows: int = 0
+    holdout_rows: int = 0
+    importance: Mapping[str, float] = field(default_factory=dict)
+    mean_prediction: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Mean prediction per bin of a column (NaN where empty), for ranking suspects."""
+    upstreams: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+    python_version: str = ""
+    business: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def layout(self) -> Layout:
+        """The frozen columns."""
+        return self.profiles[0].layout
+
+    @cached_property
+    def total(self) -> Profile:
+        """Profile of all training rows."""
+        return Profile.total(self.layout, self.profiles)
+
+    @cached_property
+    def outcome_total(self) -> OutcomeProfile | None:
+        """Outcome profile of all out-of-fold and held-out rows."""
+        if self.outcome_layout is None:
+            return None
+        return OutcomeProfile.total(self.outcome_layout, [o for o in self.outcomes if o is not None])
+
+    @property
+    def calibrating(self) -> bool:
+        """Whether there are too few windows of variance to trust thresholds."""
+        return not self.timeline or len(self.windows) < ENOUGH_WINDOWS
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the input columns."""
+        return [column.name for column in self.layout.columns if column.part == "input"]
+
+    def source_of(self, feature: str) -> str:
+        """Return the upstream a feature belongs to; a feature of none is its own source."""
+        return next((name for name, members in self.upstreams.items() if feature in members), feature)
+
+    def to_bytes(self) -> bytes:
+        """Return versioned bytes; the reference id is their hash."""
+
+        def b64(data: bytes) -> str:
+            return base64.b64encode(data).decode()
+
+        head = {
+            "format": FORMAT,
+            "model": self.model,
+            "version": self.version,
+            "task": self.task.value,
+            "created_at": self.created_at.isoformat(),
+            "spec": _spec_to_json(self.spec),
+            "timeline": self.timeline,
+            "windows": [[w.start.isoformat(), w.end.isoformat()] for w in self.windows],
+            "layout": self.layout.to_json(),
+            "profiles": [b64(p.to_bytes()) for p in self.profiles],
+            "outcome_layout": None if self.outcome_layout is None else self.outcome_layout.to_json(),
+            "outcomes": [None if o is None else b64(o.to_bytes()) for o in self.outcomes],
+            "held_out": list(self.held_out),
+            "rows": self.rows,
+            "holdout_rows": self.holdout_rows,
+            "importance": dict(self.importance),
+            "mean_prediction": {k: [None if np.isnan(x) else x for x in v] for k, v in self.mean_prediction.items()},
+            "upstreams": {k: list(v) for k, v in self.upstreams.items()},
+            "packages": dict(self.packages),
+            "python_version": self.python_version,
+            "business": dict(self.business),
+            "source": self.source,
+            "notes": list(self.notes),
+        }
+        return zlib.compress(json.dumps(head, sort_keys=True, separators=(",", ":")).encode(), 6)
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 of the content in hex; the moment of creation is no content."""
+        return hashlib.sha256(replace(self, created_at=datetime(1970, 1, 1, tzinfo=UTC)).to_bytes()).hexdigest()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Reference:
+        """Return the reference in ``data``; raises ValueError for a newer format."""
+        head = json.loads(zlib.decompress(data))
+        if head["format"] != FORMAT:
+            raise ValueError(f"training profile format {head['format']} is newer than {FORMAT}; run the newer program")
+        layout = Layout.from_json(head["layout"])
+        outcome_layout = head["outcome_layout"] and OutcomeLayout.from_json(head["outcome_layout"])
+        return cls(
+            model=head["model"],
+            version=head["version"],
+            task=Task(head["task"]),
+            created_at=datetime.fromisoformat(head["created_at"]),
+            spec=_spec_from_json(head["spec"]),
+            timeline=head["timeline"],
+            windows=tuple(
+                Window(start=datetime.fromisoformat(a), end=datetime.fromisoformat(b)) for a, b in head["windows"]
+            ),
+            profiles=tuple(Profile.from_bytes(layout, base64.b64decode(p)) for p in head["profiles"]),
+            outcome_layout=outcome_layout,
+            outcomes=tuple(
+                None if o is None else OutcomeProfile.from_bytes(outcome_layout, base64.b64decode(o))
+                for o in head["outcomes"]
+            ),
+            held_out=tuple(head["held_out"]),
+            rows=head["rows"],
+            holdout_rows=head["holdout_rows"],
+            importance=head["importance"],
+            mean_prediction={
+                k: tuple(float("nan") if x is None else x for x in v) for k, v in head["mean_prediction"].items()
+            },
+            upstreams={k: tuple(v) for k, v in head["upstreams"].items()},
+            packages=head["packages"],
+            python_version=head["python_version"],
+            business=head["business"],
+            source=head["source"],
+            notes=tuple(head["notes"]),
+        )
+
+
+def _spec_to_json(spec: WindowSpec) -> dict[str, Any]:
+    return {
+        "calendar": spec.calendar,
+        "timezone": spec.timezone,
+        "width": None if spec.width is None else spec.width.total_seconds(),
+        "step": None if spec.step is None else spec.step.total_seconds(),
+    }
+
+
+def _spec_from_json(data: Mapping[str, Any]) -> WindowSpec:
+    return WindowSpec(
+        calendar=None if data["calendar"] is None else CalendarUnit(data["calendar"]),
+        timezone=data["timezone"],
+        width=None if data["width"] is None else timedelta(seconds=data["width"]),
+        step=None if data["step"] is None else timedelta(seconds=data["step"]),
+    )
+
+
+def cut_timeline(time: Ints, spec: WindowSpec) -> tuple[tuple[Window, ...], Ints]:
+    """Return the windows that training rows fall in, in order, and each row's window.
+
+    Empty windows are left out. Sliding windows are cut into consecutive ones: overlapping windows are no independent
+    sample of the variance between windows.
+    """
+    plain = WindowSpec(calendar=spec.calendar, timezone=spec.timezone, width=spec.width)
+    place = np.empty(len(time), np.int64)
+    windows: list[Window] = []
+    order = np.argsort(time, kind="stable")
+    ordered = time[order]
+    at = 0
+    while at < len(ordered):
+        window = plain.containing(datetime.fromtimestamp(int(ordered[at]) / 1e6, UTC))
+        until = int(np.searchsorted(ordered, round(window.end.timestamp() * 1e6), side="left"))
+        place[order[at:until]] = len(windows)
+        windows.append(window)
+        at = until
+    return tuple(windows), place
+
+
+def cut_rows(rows: int, parts: int = ENOUGH_WINDOWS) -> tuple[tuple[Window, ...], Ints]:
+    """Return pseudo windows of equal row numbers for training rows without a time, and each row's window."""
+    parts = max(1, min(parts, rows // 50))
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    windows = tuple(
+        Window(start=epoch + timedelta(days=i), end=epoch + timedelta(days=i + 1)) for i in range(parts)
+    )
+    return windows, np.minimum(np.arange(rows) * parts // max(rows, 1), parts - 1).astype(np.int64)
+
+
+def recognise_time_function(values: Values, time: Ints, timezone: str, part: str = "input") -> TimeFunction | None:
+    """Return the clock a column follows, or None.
+
+    A column follows a clock when at least 80 % of rows have the usual value of their slot and that is 70 % better than
+    always guessing the most frequent value. A clock counts only if its slots recur in training (weekday: two weeks,
+    hours: seven days, month: three years); a calendar date never does.
+    """
+    if part != "input" or not len(time):
+        return None
+    if isinstance(values, NumericValues):
+        ok = np.isfinite(values.values)
+        distinct, coded = np.unique(values.values[ok], return_inverse=True)
+        meanings = distinct
+    else:
+        ok = values.codes >= 0
+        used, coded = np.unique(values.codes[ok], return_inverse=True)
+        meanings = used.astype(np.float64)  # replaced by places once the column is frozen
+    if not 2 <= len(meanings) <= 60:
+        return None
+    usable = time[ok]
+    base = float(np.bincount(coded).max() / len(coded))
+    days = (int(time.max()) - int(time.min())) / 86_400e6
+    recurs = {Clock.WEEKDAY: days >= 14, Clock.HOUR: days >= 7, Clock.HALF_HOUR: days >= 7, Clock.MONTH: days >= 1095}
+    for clock, slots in CLOCK_SLOTS.items():
+        if not recurs[clock]:
+            continue
+        slot = clock_slots(clock, usable, timezone)
+        table = np.bincount(slot * len(meanings) + coded, minlength=slots * len(meanings)).reshape(slots, -1)
+        seen = np.flatnonzero(table.sum(axis=1))
+        if len(seen) < 2 or len(meanings) > 1.5 * len(seen):
+            continue
+        agreement = float(table.max(axis=1).sum() / len(coded))
+        if agreement >= 0.8 and (agreement - base) / (1 - base) >= 0.7:
+            usual = {int(s): float(meanings[table[s].argmax()]) for s in seen}
+            return TimeFunction(clock=clock, timezone=timezone, usual=usual, agreement=agreement)
+    return None
+
+
+def freeze_layout(batch: Batch, timezone: str, *, has_time: bool = True) -> Layout:
+    """Return the layout of training rows: every column of the batch, then the score where there is one."""
+    columns: list[Column] = []
+    for name, values in batch.columns.items():
+        if name == SCORE:
+            raise ValueError(f"a feature may not be called {SCORE}; rename it under source.features")
+        clock = recognise_time_function(values, batch.time, timezone) if has_time else None
+        if isinstance(values, NumericValues):
+            columns.append(freeze_numeric(name, values, clock=clock))
+            continue
+        column = freeze_categorical(name, values)
+        if clock is not None:
+            places = column.places(values.categories)
+            usual = {slot: float(places[int(code)]) for slot, code in clock.usual.items()}
+            clock = TimeFunction(clock=clock.clock, timezone=timezone, usual=usual, agreement=clock.agreement)
+            column = CategoricalColumn(name=name, values=column.values, rare=column.rare, clock=clock)
+        columns.append(column)
+    if batch.score is not None and np.isfinite(batch.score).any():
+        score = NumericValues(values=batch.score, missing=np.isnan(batch.score))
+        columns.append(freeze_numeric(SCORE, score, part="prediction"))
+    return Layout(tuple(columns))
+
+
+def freeze_outcomes(task: Task, batch: Batch, *, threshold: float | None, classes: Sequence[str] = ()) -> OutcomeLayout:
+    """Return the edges and scales of outcomes from rows with honest (out-of-fold or held-out) predictions."""
+    score = batch.score if batch.score is not None else np.full(batch.rows, np.nan)
+    label = batch.label if batch.label is not None else np.full(batch.rows, np.nan)
+    if task is not Task.REGRESSION:
+        edges = score_edges(score, threshold)
+        return OutcomeLayout(
+            task=task, score_edges=edges, label_edges=np.zeros(0), threshold=threshold, classes=tuple(classes)
+        )
+    ok = np.isfinite(score) & np.isfinite(label)
+    error = label[ok] - score[ok]
+    q1, q3 = np.quantile(error, [0.25, 0.75])
+    grid = np.linspace(0, 1, VALUE_EDGES + 1)
+    return OutcomeLayout(
+        task=task,
+        score_edges=np.unique(np.quantile(score[ok], grid)),
+        label_edges=np.unique(np.quantile(label[ok], grid)),
+        residual_scale=float(max((q3 - q1) / 1.349, 1e-12)),
+        loss_cap=float(np.quantile(np.abs(error), 0.99)),
+    )
+
+
+def mean_predictions(layout: Layout, batch: Batch, score: Floats) -> dict[str, tuple[float, ...]]:
+    """Return the mean prediction per bin of every column (NaN for empty bins)."""
+    found: dict[str, tuple[float, ...]] = {}
+    known = np.isfinite(score)
+    for column in layout.columns:
+        values = batch.columns.get(column.name)
+        if isinstance(column, CategoricalColumn) and isinstance(values, CategoryValues):
+            place = np.where(values.codes >= 0, column.places(values.categories)[values.codes], -1)
+        elif isinstance(values, NumericValues) and not isinstance(column, CategoricalColumn):
+            place = np.where(np.isfinite(values.values), column.bin(values.values), -1)
+        else:
+            continue
+        ok = known & (place >= 0)
+        count = np.bincount(place[ok], minlength=column.bins)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = np.bincount(place[ok], weights=score[ok], minlength=column.bins) / count
+        found[column.name] = tuple(means.tolist())
+    return found
+
+
+def with_score(batch: Batch) -> Batch:
+    """Return the batch with its score among the columns, as profiles of inputs carry it."""
+    if batch.score is None:
+        return batch
+    score = NumericValues(values=batch.score, missing=np.isnan(batch.score))
+    return Batch(
+        rows=batch.rows,
+        time=batch.time,
+        columns={**batch.columns, SCORE: score},
+        score=batch.score,
+        scores=batch.scores,
+        decision=batch.decision,
+        label=batch.label,
+        label_delay=batch.label_delay,
+        ids=batch.ids,
+    )
+
+
+def build_reference(
+    batch: Batch,
+    *,
+    model: str,
+    version: str,
+    task: Task,
+    spec: WindowSpec,
+    created_at: datetime,
+    held_out_from: datetime | None = None,
+    threshold: float | None = None,
+    classes: Sequence[str] = (),
+    has_time: bool = True,
+    **facts: Any,
+) -> Reference:
+    """Return the reference of training (and held-out) rows.
+
+    ``batch.score`` must hold honest predictions only: out-of-fold for training rows, the champion's for held-out rows,
+    NaN where there is none. ``facts`` are further fields of Reference (importance, packages, business, …).
+    """
+    windows, place = cut_timeline(batch.time, spec) if has_time else cut_rows(batch.rows)
+    layout = freeze_layout(batch, spec.timezone, has_time=has_time)
+    full = with_score(batch)
+    profiles = tuple(profiles_of(layout, full, place, len(windows)))
+    outcome_layout: OutcomeLayout | None = None
+    outcomes: tuple[OutcomeProfile | None, ...] = ()
+    if batch.label is not None and batch.score is not None:
+        outcome_layout = freeze_outcomes(task, batch, threshold=threshold, classes=classes)
+        built = outcomes_of(outcome_layout, batch, place, len(windows))
+        outcomes = tuple(o if o.labelled else None for o in built)
+    means = {} if batch.score is None else mean_predictions(layout, batch, batch.score)
+    return Reference(
+        model=model,
+        version=version,
+        task=task,
+        created_at=created_at,
+        spec=spec,
+        timeline=has_time,
+        windows=windows,
+        profiles=profiles,
+        outcome_layout=outcome_layout,
+        outcomes=outcomes,
+        held_out=tuple(held_out_from is not None and w.start >= held_out_from for w in windows),
+        mean_prediction=means,
+        **facts,
+    )

@@ -1,0 +1,1 @@
+"""The sources of logged rows, one file each."""
