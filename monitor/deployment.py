@@ -1,0 +1,111 @@
+"""What the configuration says about how a model runs and is replaced: serving, circuit, retraining, release."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from monitor.section import LocalPath, PositiveDuration, SecretWebAddress, Section, Text, Texts, WebAddress, refusal
+
+
+class ProcessSection(Section):
+    """How the serving process is found: exactly one of the four."""
+
+    pid_file: LocalPath | None = None
+    """File with the process id, relative to this configuration."""
+    command: Text | None = None
+    """Regular expression that the command line must match."""
+    port: int | None = Field(None, ge=1, le=65535)
+    """Port on which the process listens."""
+    prometheus: WebAddress | None = None
+    """Its Prometheus endpoint, when it runs on another machine."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        names = ("pid_file", "command", "port", "prometheus")
+        given = [name for name in names if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = f"has {' and '.join(given)}" if given else "is empty"
+            raise refusal(f"{found}; give exactly one of {', '.join(names)}", show=False)
+        return self
+
+
+class EndpointSection(Section):
+    """Where the model can be asked directly, for parity and stability."""
+
+    url: WebAddress
+    """Address that takes one request."""
+    protocol: Literal["v2", "mlflow", "json"]
+    """Open Inference Protocol v2, MLflow /invocations, or plain JSON."""
+
+
+class ServingSection(Section):
+    """The process that answers."""
+
+    process: ProcessSection | None = None
+    """How the serving process is found."""
+    every: PositiveDuration = timedelta(seconds=60)
+    """Time between two samples of its memory, CPU, threads and files."""
+    endpoint: EndpointSection | None = None
+    """Where the model can be asked directly."""
+
+
+class CircuitSection(Section):
+    """When the model is taken out of service, and what is answered then."""
+
+    automatic: bool = False
+    """Open without a person when one of open_on is seen."""
+    open_on: Texts = ()
+    """Causes, as check.severity, such as quality.critical."""
+    fallback: Mapping[str, Any] = Field(default_factory=dict)
+    """Answer while the circuit is open: prediction column → value."""
+
+    @field_validator("open_on")
+    @classmethod
+    def _causes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for position, cause in enumerate(value):
+            check, _, severity = cause.partition(".")
+            if not check or severity not in ("info", "warning", "critical"):
+                raise refusal("must be a check and a severity such as quality.critical", position)
+        return value
+
+    @model_validator(mode="after")
+    def _reason_to_open(self) -> Self:
+        if self.automatic and not self.open_on:
+            raise refusal("needs open_on; name the causes that may open the circuit", "automatic", show=False)
+        return self
+
+
+class RetrainingSection(Section):
+    """What retraining costs, and whom to tell when it is approved."""
+
+    cost: float | None = Field(None, ge=0)
+    """What one retraining costs, all in all, in the model's currency."""
+    max_age: PositiveDuration | None = None
+    """Age of the training profile from which retraining is suggested anyway."""
+    approval: Literal["human"] = "human"
+    """Who approves; a person always does."""
+    webhook: SecretWebAddress | None = None
+    """Address that is called, signed, once retraining is approved."""
+    webhook_file: Text | None = None
+    """File with webhook."""
+    webhook_secret: SecretStr | None = None
+    """Key with which the call is signed."""
+    webhook_secret_file: Text | None = None
+    """File with webhook_secret."""
+
+
+class ReleaseSection(Section):
+    """Whom to tell when a release is approved."""
+
+    approval: Literal["human"] = "human"
+    """Who approves; a person always does."""
+    webhook: SecretWebAddress | None = None
+    """Address that is called, signed, once a release is approved."""
+    webhook_file: Text | None = None
+    """File with webhook."""
+    webhook_secret: SecretStr | None = None
+    """Key with which the call is signed."""
+    webhook_secret_file: Text | None = None
+    """File with webhook_secret."""
