@@ -1,0 +1,169 @@
+"""How much a quantity varies from window to window when nothing is wrong, learned from the training time line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtr, stdtrit
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+FEWEST = 3  # windows; with fewer there is no variance between windows to learn
+POWER = 0.84  # normal quantile of 80 %: a shift of the minimum detectable size is found four times in five
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Calibration:
+    """The null model of C channels: ``theta = season mean + natural variation + sampling noise``.
+
+    ``mean`` has shape (seasons, C), everything else (C,). ``natural`` is τ², the variance between windows that more
+    rows cannot remove; ``unit`` the variance of a single row, so a window of n rows has variance τ² + unit / n.
+    ``degrees`` are those of the t distribution, ``inflation`` (h) the variance of the estimated mean relative to a
+    window's, ``autocorrelation`` (ρ) that of successive windows. A channel with fewer than three finite windows is
+    all NaN: it can be judged by nobody.
+
+    Not good for: heavy-tailed natural variation (t is too narrow: print the achieved rate), trends inside training
+    (they inflate τ), seasons longer than half of training.
+    """
+
+    mean: Floats
+    natural: Floats
+    unit: Floats
+    degrees: Floats
+    inflation: Floats
+    autocorrelation: Floats
+    windows: int
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.mean.shape[1])
+
+    def deviation(self, theta: ArrayLike, slot: ArrayLike = 0) -> Floats:
+        """Return theta minus its season mean, shape (..., C); NaN where theta is not finite."""
+        theta = np.asarray(theta, np.float64)
+        return np.where(np.isfinite(theta), theta, np.nan) - self.mean[np.asarray(slot, np.int64)]
+
+    def scale(self, n: ArrayLike) -> Floats:
+        """Return the standard deviation of a new window of n rows, that of the estimated mean included."""
+        rows = np.maximum(np.asarray(n, np.float64), 1.0)
+        return np.asarray(np.sqrt((self.natural + self.unit / rows) * (1 + self.inflation)), np.float64)
+
+    def z(self, theta: ArrayLike, n: ArrayLike, slot: ArrayLike = 0) -> Floats:
+        """Return the deviation in standard deviations, shape (..., C); NaN in, NaN out."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.deviation(theta, slot) / self.scale(n), np.float64)
+
+    def p(self, theta: ArrayLike, n: ArrayLike, slot: ArrayLike = 0) -> Floats:
+        """Return two-sided p-values by the t distribution, shape (..., C); NaN where there is no z."""
+        return self.p_of(self.z(theta, n, slot))
+
+    def p_of(self, z: ArrayLike) -> Floats:
+        """Return the two-sided p-values of z-scores."""
+        return np.asarray(2 * stdtr(self.degrees, -np.abs(np.asarray(z, np.float64))), np.float64)
+
+    def critical(self, alpha: ArrayLike) -> Floats:
+        """Return |z| that is exceeded with probability alpha (two-sided) when nothing is wrong."""
+        return np.asarray(stdtrit(self.degrees, 1 - np.asarray(alpha, np.float64) / 2), np.float64)
+
+    def minimum_detectable(self, n: ArrayLike, alpha: ArrayLike, windows: int = 1) -> Floats:
+        """Return the shift that is found in four windows out of five at level alpha (two-sided), per channel.
+
+        Over several windows in a row, autocorrelation leaves more of the natural variance than independence would:
+        the variance is (τ² (1 + ρ) / (1 − ρ) + unit / n) / windows. Not good for sequential thresholds, which are
+        higher.
+        """
+        rows = np.maximum(np.asarray(n, np.float64), 1.0)
+        rho = self.autocorrelation
+        natural = self.natural * ((1 + rho) / (1 - rho) if windows > 1 else 1.0)
+        spread = np.sqrt((natural + self.unit / rows) / windows + self.inflation * (self.natural + self.unit / rows))
+        return np.asarray((self.critical(alpha) + POWER) * spread, np.float64)
+
+
+def calibrate(theta: ArrayLike, n: ArrayLike, unit: ArrayLike, slots: ArrayLike, seasons: int = 1) -> Calibration:
+    """Return the null model of channels from their values in training windows in order of time.
+
+    ``theta`` and ``n`` have shape (K, C): value and rows behind it, NaN where a window has none. ``unit`` (C,) is the
+    variance of one row. ``slots`` (K,) are season slots below ``seasons``. A season enters only when every slot
+    occurs and there are two rounds of it; its means are shrunk to the common mean by the share of their variance
+    that is not noise. Sampling noise is a floor: τ² = max(0, variance − unit / n). Variance between subgroups as in
+    Laney's p′ chart (2002); no value is winsorised, since features that are mostly zero would then always alarm.
+
+    >>> theta = np.array([[0.0], [0.2], [-0.2], [0.1], [-0.1]])
+    >>> fitted = calibrate(theta, np.full((5, 1), 1e9), np.ones(1), np.zeros(5, int))
+    >>> round(float(fitted.natural[0]), 3)  # (.04 + .04 + .01 + .01) / 4
+    0.025
+    >>> round(float(fitted.z([0.4], [1e9])[0]), 2)  # .4 / sqrt(.025 × 1.2)
+    2.31
+    """
+    theta = np.atleast_2d(np.asarray(theta, np.float64))
+    n = np.asarray(n, np.float64)
+    slots = np.asarray(slots, np.int64)
+    if theta.shape != n.shape or len(slots) != len(theta):
+        raise ValueError(f"theta {theta.shape}, n {n.shape} and slots {slots.shape} must tell of the same windows")
+    if len(slots) and not (slots.min() >= 0 and slots.max() < seasons):
+        raise ValueError(f"slots reach from {slots.min()} to {slots.max()}, but there are {seasons} seasons")
+    K = len(theta)
+    theta = np.where(np.isfinite(theta), theta, np.nan)
+    rows = np.where(np.isfinite(theta) & (n > 0), n, np.nan)
+    unit = np.asarray(unit, np.float64)
+    finite = np.isfinite(theta).sum(axis=0)
+    grand = _mean(theta)
+    mean, weight = _season(theta, slots, seasons, grand)
+    residual = theta - mean[slots]
+    degrees = np.maximum(finite - 1 - (seasons - 1) * weight, 2.0)
+    variance = np.nansum(residual**2, axis=0) / degrees
+    noise = unit / np.maximum(_mean(rows), 1.0)
+    natural = np.where(finite >= FEWEST, np.maximum(variance - noise, 0.0), np.nan)
+    rounds = finite / seasons
+    with np.errstate(divide="ignore", invalid="ignore"):
+        h = 1 / finite + weight**2 * np.maximum(1 / rounds - 1 / finite, 0)
+        z = residual / np.sqrt((natural + unit / np.maximum(n, 1.0)) * (1 + h))
+    return Calibration(
+        mean=np.where(finite >= FEWEST, mean, np.nan),
+        natural=natural,
+        unit=unit,
+        degrees=degrees,
+        inflation=np.where(finite >= FEWEST, h, np.nan),
+        autocorrelation=_autocorrelation(np.nan_to_num(z), K),
+        windows=K,
+    )
+
+
+def _mean(x: Floats) -> Floats:
+    """Return the mean over finite entries of each column, NaN where there is none; no warning about it."""
+    finite = np.isfinite(x)
+    count = finite.sum(axis=0)
+    total = np.where(finite, x, 0.0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _season(theta: Floats, slots: Ints, seasons: int, grand: Floats) -> tuple[Floats, Floats]:
+    """Return season means (seasons, C) shrunk towards the common mean, and the weight (C,) of the season."""
+    K, C = theta.shape
+    flat, nothing = np.tile(grand, (seasons, 1)), np.zeros(C)
+    if seasons < 2 or 2 * seasons > K or len(np.unique(slots)) < seasons:
+        return flat, nothing
+    means = np.array([_mean(theta[slots == slot]) for slot in range(seasons)])
+    finite = np.isfinite(theta).sum(axis=0)
+    rounds = np.maximum(finite / seasons, 1.0)
+    within = np.nansum((theta - means[slots]) ** 2, axis=0) / np.maximum(finite - seasons, 1)
+    known = np.isfinite(means)
+    spread = np.where(known, means - _mean(means), 0.0)
+    between = (spread**2).sum(axis=0) / np.maximum(known.sum(axis=0) - 1, 1)
+    between = np.maximum(between - within / rounds, 0.0)
+    weight = np.where(between > 0, between / np.maximum(between + within / rounds, 1e-300), 0.0)
+    return grand + weight * (np.where(known, means, grand) - grand), weight
+
+
+def _autocorrelation(z: Floats, K: int) -> Floats:
+    """Return the lag-1 correlation of each column, 0 unless it exceeds its own noise of 1 / √K, at most .95."""
+    if K < FEWEST:
+        return np.zeros(z.shape[1])
+    early, late = z[:-1] - z[:-1].mean(axis=0), z[1:] - z[1:].mean(axis=0)
+    size = np.sqrt((early**2).sum(axis=0) * (late**2).sum(axis=0))
+    rho = (early * late).sum(axis=0) / np.where(size > 1e-12, size, np.inf)
+    return np.where(rho > 1 / np.sqrt(K), np.minimum(rho, 0.95), 0.0)
