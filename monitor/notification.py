@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
+
+from pydantic import TypeAdapter
 
 from monitor.check import Severity
 from monitor.registry import Registry
@@ -44,8 +46,8 @@ class Notification:
     """One message about one model and window; the id is in every message and is the idempotency key.
 
     ``thread_key`` names the conversation it belongs to; ``in_thread`` messages (resolved, reopened) are replies there.
-    ``chart`` holds series for a small picture: ``{"title", "x": [labels], "lines": {name: [values]}, "bands": …,
-    "threshold": float}``. All texts are plain; channels escape them.
+    ``chart`` holds series for a small picture, see ``charts.py``: ``{"title", "x": [labels], "lines": {name: [values]},
+    "bands": {name: [[lows], [highs]]}, "threshold": float}``. All texts are plain; channels escape them.
     """
 
     id: UUID
@@ -72,6 +74,8 @@ class Notification:
     model_version: str = ""
     labelled_injected: str = ""
     """In the demo: what was injected, so that nobody takes it for real."""
+    possible_duplicate: bool = False
+    """An earlier try may have arrived: the footer says so. The dispatcher sets it, nobody else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,16 +89,24 @@ class Receipt:
 class DeliveryError(Exception):
     """A message could not be delivered; ``permanent`` ones are not tried again.
 
-    ``retry_after`` is seconds the peer asked to wait; ``ambiguous`` means that it may have arrived all the same.
+    ``retry_after`` is seconds the peer asked to wait; ``ambiguous`` means that it may have arrived all the same;
+    ``status`` is the code of HTTP or SMTP that the peer answered with.
     """
 
     def __init__(
-        self, message: str, *, permanent: bool = False, retry_after: float | None = None, ambiguous: bool = False
+        self,
+        message: str,
+        *,
+        permanent: bool = False,
+        retry_after: float | None = None,
+        ambiguous: bool = False,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
         self.permanent = permanent
         self.retry_after = retry_after
         self.ambiguous = ambiguous
+        self.status = status
 
 
 class Channel(Protocol):
@@ -110,3 +122,26 @@ class Channel(Protocol):
 
 channels: Registry[Channel] = Registry("monitor.channels")
 register = channels.register
+
+_json = TypeAdapter(Notification)
+
+
+def to_json(notification: Notification) -> dict[str, Any]:
+    """Return a notification as JSON values, which the outbox stores: times in ISO 8601, not finite numbers as None.
+
+    >>> from datetime import UTC
+    >>> told = Notification(id=UUID(int=7), model="m", reason=Reason.FIRST, severity=Severity.WARNING, title="t",
+    ...     summary="s", created_at=datetime(2013, 4, 23, tzinfo=UTC), thread_key="k", group_key="g")
+    >>> to_json(told)["created_at"]
+    '2013-04-23T00:00:00Z'
+    >>> from_json(to_json(told)) == told
+    True
+    """
+    written: dict[str, Any] = _json.dump_python(notification, mode="json")
+    return written
+
+
+def from_json(data: Mapping[str, Any]) -> Notification:
+    """Return the notification written by ``to_json``; keys of a newer version are left out, missing ones get defaults."""
+    read = _json.validate_python(dict(data))
+    return replace(read, facts=tuple(read.facts), alert_keys=tuple(read.alert_keys))
