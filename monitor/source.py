@@ -101,3 +101,7 @@ class Reading:
     last_row_at: datetime | None = None
     faults: Sequence[ColumnFault] = field(default_factory=tuple)
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SourceError(Exception):
+    """The logs cannot be read at all; the message is one sentence: what, which, what to do."""

@@ -1,0 +1,84 @@
+"""The command ``monitor``: one sentence for every error, the same exit codes everywhere."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+import monitor
+from monitor.command import CommandError, ExitCode, say
+
+app = typer.Typer(
+    name="monitor",
+    help="Watch a model in production: say rarely and rightly what changed, what it costs, whether to retrain.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(monitor.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Watch a model in production."""
+
+
+def _load_commands() -> None:
+    package = importlib.import_module("monitor.commands")
+    for module in pkgutil.iter_modules(package.__path__):
+        commands = importlib.import_module(f"monitor.commands.{module.name}")
+        commands.add_to(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; every expected error is one sentence on standard error."""
+    from monitor.failure import exit_code
+
+    _load_commands()
+    try:
+        result = app(arguments, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        say(error.format_message())
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        say(f"{error.format_message()} See `monitor --help`.")
+        return ExitCode.USAGE
+    except click.exceptions.Abort:
+        say("Stopped.")
+        return ExitCode.FAILED
+    except CommandError as error:
+        say(str(error))
+        return error.code
+    except KeyboardInterrupt:
+        say("Stopped.")
+        return ExitCode.FAILED
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        say(str(error) if not code.text else code.text)
+        return code.code
+    return int(result) if isinstance(result, int) else ExitCode.OK
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands, one file for each group; ``add_to(app)`` enters them."""

@@ -1,0 +1,58 @@
+"""``monitor config`` and ``monitor init``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.command import CommandError, ConfigOption, ExitCode, config_path, configuration, say
+from monitor.config import inactive_parts, json_schema, remarks
+
+settings = typer.Typer(help="The configuration.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Enter the commands."""
+    app.add_typer(settings, name="config")
+    app.command("init")(init)
+
+
+@settings.command()
+def check(config: ConfigOption = None) -> None:
+    """Validate the configuration and say what is understood but not active."""
+    loaded = configuration(config)
+    for remark in [*remarks(loaded), *inactive_parts(loaded)]:
+        say(remark)
+    models = len(loaded.models)
+    say(f"{loaded.path} is valid: {models} model{'s' * (models != 1)}, {len(loaded.channels)} channels.")
+
+
+@settings.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration, for editors."""
+    print(json.dumps(json_schema(), indent=2))
+
+
+def init(
+    url: Annotated[str, typer.Argument(help="Address of the database with the logs.")],
+    table: Annotated[str, typer.Option("--table", "-t", help="Table or view with inputs and predictions.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; default as --config.")] = None,
+    config: ConfigOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> int:
+    """Look at a table and write a configuration with every column typed; says what was guessed."""
+    from monitor.initial import propose
+
+    target = output or config_path(config)
+    if target.exists() and not force:
+        raise CommandError(f"{target} exists; name another file with --output or replace it with --force.")
+    proposal = propose(url, table)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(proposal.text, encoding="utf-8")
+    for guess in proposal.guesses:
+        say(guess)
+    say(f"Wrote {target}. Next: `monitor config check`, then `monitor profile MODEL --from FILE`.")
+    return ExitCode.OK

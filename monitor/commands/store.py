@@ -1,0 +1,74 @@
+"""``monitor db`` and ``monitor query``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import sqlalchemy as sa
+import typer
+
+from monitor import schema
+from monitor.command import CommandError, ConfigOption, ExitCode, Format, configuration, say, show
+from monitor.failure import reason
+from monitor.installation import opened
+
+database = typer.Typer(help="The monitor's own database.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Enter the commands."""
+    app.add_typer(database, name="db")
+    app.command("query")(query)
+
+
+@database.command()
+def upgrade(config: ConfigOption = None) -> None:
+    """Bring the schema to this version, with store.migrator_url where it is given."""
+    settings = configuration(config)
+    with opened(settings, upgrade=False) as installation:
+        url = installation.url
+        if settings.store.migrator_url is not None:
+            url = settings.store.migrator_url.get_secret_value()
+        before = schema.current(url)
+        schema.upgrade(url)
+        after = schema.current(url)
+    say(f"The schema was at {before or 'nothing'} and is at {after}.")
+
+
+@database.command()
+def current(config: ConfigOption = None) -> int:
+    """Print the schema's revision; 1 where it is not the newest."""
+    with opened(configuration(config), upgrade=False) as installation:
+        revision = schema.current(installation.url)
+    print(revision or "none")
+    if revision != schema.head():
+        say(f"This version knows {schema.head()}; run `monitor db upgrade`.")
+        return ExitCode.WARNING
+    return ExitCode.OK
+
+
+@database.command()
+def url(config: ConfigOption = None) -> None:
+    """Print the address of the store, its password hidden."""
+    with opened(configuration(config), upgrade=False) as installation:
+        print(sa.make_url(installation.url).render_as_string(hide_password=True))
+
+
+def query(
+    statement: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; the views are in schema monitor.")],
+    form: Annotated[Format, typer.Option("--format", "-f", help="table, csv or json.")] = Format.TABLE,
+    config: ConfigOption = None,
+) -> None:
+    """Run read-only SQL on the history, also with the embedded database."""
+    from monitor.store import select_readonly
+
+    with opened(configuration(config)) as installation, installation.engine.begin() as conn:
+        try:
+            rows = select_readonly(conn, statement)
+        except sa.exc.OperationalError:
+            raise
+        except sa.exc.DBAPIError as error:
+            raise CommandError(
+                f"The statement was refused: {reason(error)}; correct it (only SELECT is allowed)."
+            ) from error
+    show(rows, form=form, empty="no rows")

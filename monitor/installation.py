@@ -1,0 +1,165 @@
+"""One installation: the configuration turned into running parts. The only place that builds things."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import sqlalchemy as sa
+
+import monitor
+from monitor import check, embedded, notification, schema
+from monitor.check import Budget, Check, Costs
+from monitor.config import Config, ModelSection, config_hash, nearest
+from monitor.embedded import EmbeddedPostgres
+from monitor.reference import Reference
+from monitor.window import WindowSpec
+
+EMBEDDED = "embedded"
+CODE_VERSION = monitor.__version__
+
+
+class UnknownModelError(Exception):
+    """A command names a model that the configuration does not have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Monitored:
+    """One monitored model, ready to be evaluated."""
+
+    name: str
+    section: ModelSection
+    spec: WindowSpec
+    checks: Mapping[str, Check]
+    budget: Budget
+    costs: Costs | None
+    config_hash: str
+
+    @property
+    def currency(self) -> str | None:
+        """Currency of every amount of this model."""
+        return None if self.costs is None else self.costs.currency
+
+
+@dataclass(kw_only=True)
+class Installation:
+    """Engine, models and channels of one configuration; close it to stop an embedded store that nobody else uses."""
+
+    config: Config
+    url: str
+    """The store's address for SQLAlchemy; libpq's form is ``dsn``."""
+    postgres: EmbeddedPostgres | None = None
+    references: dict[str, Reference] = field(default_factory=dict)
+    """Training profiles by id; they never change, so a copy never goes stale."""
+
+    @cached_property
+    def engine(self) -> sa.Engine:
+        """Connections for evaluations, pages and commands."""
+        return schema.create_engine(self.url)
+
+    @cached_property
+    def pulse(self) -> sa.Engine:
+        """Connections of their own for heartbeats and the dispatcher, so that a busy evaluation cannot starve them."""
+        return schema.create_engine(self.url, application_name="drift-monitor pulse", pool_size=3, max_overflow=1)
+
+    @property
+    def dsn(self) -> str:
+        """The store's address for libpq."""
+        return libpq(self.url)
+
+    @cached_property
+    def models(self) -> dict[str, Monitored]:
+        """All configured models by name."""
+        return {name: monitored(name, section) for name, section in self.config.models.items()}
+
+    def model(self, name: str) -> Monitored:
+        """Return a model; raises UnknownModelError with the nearest name."""
+        if name in self.models:
+            return self.models[name]
+        near = nearest(name, self.models)
+        known = f"did you mean {near}?" if near else f"known are {', '.join(self.models) or 'none'}."
+        raise UnknownModelError(f"{name} is no model in {self.config.path}; {known}")
+
+    def source_dsn(self, section: ModelSection) -> str:
+        """Return the address of a model's logs for libpq; ``store`` means our own database."""
+        url = section.source.url.get_secret_value()
+        return self.dsn if url == "store" else libpq(url)
+
+    def close(self) -> None:
+        """Give connections back, and stop the embedded store if this process was its last user."""
+        for name in ("engine", "pulse"):
+            engine = self.__dict__.get(name)
+            if engine is not None:
+                engine.dispose()
+        if self.postgres is not None:
+            self.postgres.stop()
+
+
+def libpq(url: str) -> str:
+    """Return an address in libpq's spelling."""
+    head, _, tail = url.partition("://")
+    return f"{head.partition('+')[0]}://{tail}"
+
+
+def monitored(name: str, section: ModelSection) -> Monitored:
+    """Return a model's checks, budget and costs as its configuration says."""
+    spec = section.window_spec()
+    known = check.checks.load()
+    active = {n: check.checks.build(n, section.options(n)) for n in known if section.is_enabled(n)}
+    business = section.business
+    costs = None
+    if business.costs is not None or business.fallback_cost is not None:
+        prices = business.costs
+        good = business.good_enough
+        limit = None if good is None else (good.at_most if good.at_most is not None else good.at_least)
+        costs = Costs(
+            currency=business.currency or "USD",
+            false_positive=prices.false_positive if prices else None,
+            false_negative=prices.false_negative if prices else None,
+            under=prices.under if prices else None,
+            over=prices.over if prices else None,
+            fallback=business.fallback_cost,
+            good_enough={} if good is None or limit is None else {good.metric: limit},
+            at_most=good is None or good.at_most is not None,
+        )
+    return Monitored(
+        name=name,
+        section=section,
+        spec=spec,
+        checks=active,
+        budget=Budget(per_month=section.false_alerts_per_month, decisions_per_month=spec.per_month),
+        costs=costs,
+        config_hash=config_hash(section),
+    )
+
+
+def load_config(path: Path, environ: Mapping[str, str]) -> Config:
+    """Return the validated configuration with the options of every registered check and channel known."""
+    from monitor.config import load
+
+    return load(path, environ, check_options=check.checks.load(), channel_options=notification.channels.load())
+
+
+@contextlib.contextmanager
+def opened(config: Config, *, upgrade: bool = True) -> Iterator[Installation]:
+    """Yield the installation of a configuration; an embedded store is started, and migrated when it is ours alone.
+
+    A store of somebody's own is never migrated here: ``monitor db upgrade`` does that with the migrator's rights.
+    """
+    address = config.store.url.get_secret_value()
+    postgres: EmbeddedPostgres | None = None
+    if address == EMBEDDED:
+        postgres = embedded.start(config.folder / ".monitor")
+        address = postgres.url
+    installation = Installation(
+        config=config, url=schema.database_url(address).render_as_string(False), postgres=postgres
+    )
+    try:
+        if postgres is not None and upgrade and schema.current(installation.url) != schema.head():
+            schema.upgrade(installation.url)
+        yield installation
+    finally:
+        installation.close()
