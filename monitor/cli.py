@@ -7,7 +7,6 @@ import pkgutil
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 import monitor
@@ -56,13 +55,11 @@ def run(arguments: list[str]) -> int:
     _load_commands()
     try:
         result = app(arguments, standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        say(error.format_message())
+    except typer.TyperException as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        say(message if "\n" in message else f"{message} See `monitor --help`.")
         return ExitCode.USAGE
-    except click.ClickException as error:
-        say(f"{error.format_message()} See `monitor --help`.")
-        return ExitCode.USAGE
-    except click.exceptions.Abort:
+    except typer.Abort:
         say("Stopped.")
         return ExitCode.FAILED
     except CommandError as error:

@@ -127,13 +127,12 @@ def labels(name: str, column: pa.ChunkedArray, classes: Sequence[str], positive:
             raise FrameError(
                 f"the target {name} has the class {unknown[0]!r}, which prediction.scores does not name; add it."
             )
-        table = np.array([place[c] for c in values.categories] + [np.nan])
-        return table[values.codes]
+        return np.array([*(place[c] for c in values.categories), np.nan])[values.codes]
     if pa.types.is_boolean(column.type):
-        return column.cast(pa.int8()).cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
+        return np.asarray(column.cast(pa.int8()).cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
     values = categories(column)
     meaning = {"true": 1.0, "t": 1.0, "yes": 1.0, "1": 1.0, "false": 0.0, "f": 0.0, "no": 0.0, "0": 0.0}
-    table = []
+    table: list[float] = []
     for text in values.categories:
         if positive is not None:
             table.append(float(text == positive))
@@ -141,7 +140,7 @@ def labels(name: str, column: pa.ChunkedArray, classes: Sequence[str], positive:
             table.append(meaning[text.strip().lower()])
         else:
             raise FrameError(
-                f"the target {name} holds {text!r}, neither true nor false; name the positive class in prediction.positive."
+                f"the target {name} holds {text!r}, neither true nor false; set prediction.positive to one class."
             )
     return np.array([*table, np.nan])[values.codes]
 
