@@ -1,21 +1,13 @@
 """What the configuration says about the purpose of a model and the price of its errors (`models.<name>.business`)."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Self
 
 from pydantic import Field, model_validator
 
+from monitor import check
+from monitor.outcome import Task
 from monitor.section import Section, Text, refusal, suggestion
-
-
-class Task(StrEnum):
-    """What kind of answer a model gives."""
-
-    BINARY = "binary"
-    MULTICLASS = "multiclass"
-    REGRESSION = "regression"
-
 
 METRICS: Mapping[str, tuple[bool, frozenset[Task]]] = {
     name: (higher_is_better, frozenset(Task(task) for task in tasks.split()))
@@ -62,6 +54,13 @@ class GoodEnough(Section):
             raise refusal(f"is missing; write the worst {self.metric} that is still good enough", right, show=False)
         return self
 
+    @property
+    def limit(self) -> float:
+        """The worst value that is still good enough."""
+        limit = self.at_most if self.at_least is None else self.at_least
+        assert limit is not None  # _direction has seen to it
+        return limit
+
 
 class Costs(Section):
     """What one wrong answer costs: by kind for a classifier, per unit of error for a regression."""
@@ -106,3 +105,18 @@ class BusinessSection(Section):
     """What the manual process, or a constant answer, costs per case."""
     consequences: Text | None = None
     """What happens when the model is wrong, in words."""
+
+    def money(self) -> check.Costs:
+        """Return the numbers of this section as the checks take them."""
+        limit = self.good_enough
+        costs = self.costs or Costs.model_construct()
+        return check.Costs(
+            currency=self.currency or "",
+            false_positive=costs.false_positive,
+            false_negative=costs.false_negative,
+            under=costs.under,
+            over=costs.over,
+            fallback=self.fallback_cost,
+            good_enough={limit.metric: limit.limit} if limit else {},
+            at_most=limit is None or limit.at_most is not None,
+        )

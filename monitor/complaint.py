@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from monitor.document import Document, Place, show_place
-from monitor.section import Section, suggestion
+from monitor.section import Section, nearest, suggestion
 
 _EXPECTED = {
     "int_type": "must be a whole number",
@@ -66,7 +66,7 @@ def sentence(path: Path, document: Document, place: Place, text: str) -> str:
     """Return a sentence about the value at a place; `text` goes on after the key."""
     line = _line(document, place)
     where = f"{path}, line {line}" if line else str(path)
-    return f"{where}: {show_place(place)} {text}."
+    return f"{where}: {show_place(place)} {text}{'' if text.endswith('?') else '.'}"
 
 
 def shown(document: Document, place: Place, sections: Mapping[int, type[Section]]) -> str | None:
@@ -109,6 +109,9 @@ def _complaint(detail: ErrorDetails, document: Document, sections: Mapping[int, 
         if is_key:
             return place, f"is not a known key; {suggestion(str(place[-1]), names)}"
         message = f"must be {' or '.join(names)}"
+        value = list(_trail(document.value, place))[-1]
+        close = nearest(value, names) if isinstance(value, str) else None
+        message += f'; did you mean "{close}"?' if close else ""
     elif kind == "string_pattern_mismatch":
         message = _PATTERNS.get(str(place[-1]), f"must match {context['pattern']}")
     elif kind in _EXPECTED:
@@ -123,7 +126,7 @@ def _about(document: Document, place: Place, sections: Mapping[int, type[Section
     value = shown(document, place, sections) if show else None
     if value is None:
         return message
-    return f"is {value} {'but' if message.startswith(('must', 'needs')) else 'and that'} {message}"
+    return f"is {value} but {message}" if message.startswith(("must", "needs")) else f"is {value}, which {message}"
 
 
 def _need(section: type[Section] | None, key: str) -> str:

@@ -204,8 +204,8 @@ def config_hash(model: ModelSection) -> str:
     """Return the SHA-256, in hex, of what a model is told, without its secrets.
 
     Two files that mean the same give the same hash: order, spelling of durations and defaults that are written out do
-    not matter. A default that changes with a version of the monitor does not change the hash; the version of the code is
-    stored beside it.
+    not matter. A default that changes with a version of the monitor does not change the hash; the version of the code
+    is stored beside it.
     """
     plain = _without_secrets(model)
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)

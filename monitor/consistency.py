@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import json
 import typing
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -157,7 +158,7 @@ def _thresholds(model: ModelSection, thresholds: Any, place: Place) -> Iterator[
         for key, limit in value.items() if isinstance(value, Mapping) else [(None, value)]:
             if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit < float("inf"):
                 inner = (*place, name) if key is None else (*place, name, key)
-                yield inner, f"is {limit!r} but must be a number, 0 or more"
+                yield inner, f"is {json.dumps(limit, default=str)} but must be a number, 0 or more"
 
 
 def _misfits(cls: type, options: Mapping[str, Any], place: Place) -> Iterator[Contradiction]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, SecretStr, Tag, model_validator
 
-from monitor.business import Task
+from monitor.outcome import Task
 from monitor.section import (
     DatabaseAddress,
     Duration,
@@ -130,8 +130,10 @@ class LimitsSection(Section):
 
 
 def _features(value: Any) -> Any:
-    if not isinstance(value, dict):
+    if value == "auto":
         return value
+    if not isinstance(value, dict):
+        raise refusal("must be auto, or a mapping such as {temp: numeric}")
     # `temp: numeric` is short for `temp: {column: temp, type: numeric}`
     return {name: {"type": feature} if isinstance(feature, str) else feature for name, feature in value.items()}
 
@@ -202,7 +204,9 @@ class SourceSection(Section):
                 if given.get(key) not in (None, BUILTIN[key]):
                     raise refusal("is given beside builtin, whose tables are known; remove it", key, show=False)
             given.update(BUILTIN)
-        features = given["features"] = _features(given.get("features", "auto"))
+        features = given.get("features")
+        if isinstance(features, dict):
+            features = given["features"] = _features(features)
         for name, feature in features.items() if isinstance(features, dict) else ():
             if isinstance(feature, dict) and feature.get("column") is None and feature.get("json") is None:
                 feature.update({"json": f"features.{name}"} if builtin else {"column": name})

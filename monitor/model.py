@@ -7,11 +7,22 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
-from monitor.business import METRICS, BusinessSection, Task
+from monitor.business import METRICS, BusinessSection
+from monitor.check import Budget
 from monitor.deployment import CircuitSection, ReleaseSection, RetrainingSection, ServingSection
 from monitor.logtable import SourceSection
+from monitor.outcome import Task
 from monitor.section import Duration, PositiveDuration, Section, Timezone, refusal, suggestion
 from monitor.window import CalendarUnit, WindowSpec
 
@@ -27,23 +38,29 @@ class CatchUp(StrEnum):
     NONE = "none"
 
 
+def _day_or_moment(value: Any) -> date:
+    if isinstance(value, date):  # a datetime is a date as well
+        return value
+    try:
+        return datetime.fromisoformat(value) if len(value) > 10 else date.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise refusal("must be a date such as 2013-03-01") from error
+
+
+DayOrMoment = Annotated[
+    date,
+    PlainValidator(_day_or_moment, json_schema_input_type=str),
+    PlainSerializer(lambda day: day.isoformat(), return_type=str, when_used="json"),
+]
+
+
 class ActiveSection(Section):
     """When the model is watched at all; dates are midnights in the time zone of the window."""
 
-    start: date | None = Field(None, alias="from")
+    start: DayOrMoment | None = Field(None, alias="from")
     """First day (or moment) that is watched."""
-    until: date | None = None
+    until: DayOrMoment | None = None
     """First day (or moment) that is not watched any more."""
-
-    @field_validator("start", "until", mode="before")
-    @classmethod
-    def _date(cls, value: Any) -> Any:
-        if value is None or isinstance(value, date):
-            return value
-        try:
-            return datetime.fromisoformat(value) if len(value) > 10 else date.fromisoformat(value)
-        except (TypeError, ValueError) as error:
-            raise refusal("must be a date such as 2013-03-01") from error
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -183,6 +200,11 @@ class ModelSection(Section):
         if isinstance(self.window, CalendarSection):
             return WindowSpec(calendar=self.window.calendar, timezone=self.window.timezone)
         return WindowSpec(width=self.window, step=self.every)
+
+    def budget(self) -> Budget:
+        """Return how many false alerts this model may send, per month and decision."""
+        per_month = self.window_spec().per_month
+        return Budget(per_month=self.false_alerts_per_month, decisions_per_month=per_month)
 
     def active_bounds(self) -> tuple[datetime | None, datetime | None]:
         """Return the first moment that is watched and the first that is not any more; None where there is no bound."""

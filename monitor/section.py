@@ -133,7 +133,7 @@ def _positive(value: timedelta) -> timedelta:
 def _timezone(value: str) -> str:
     try:
         ZoneInfo(value)
-    except (ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError) as error:
         cities = {zone.rsplit("/", 1)[-1]: zone for zone in available_timezones() if "/" in zone}
         close = nearest(value, available_timezones()) or cities.get(nearest(value, cities) or "")
         hint = f'did you mean "{close}"?' if close else 'write it like "Europe/Berlin" or "UTC"'

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, SecretStr, Tag, WithJsonSchema, model_validator
 
+from monitor.check import Cause, Severity
 from monitor.section import (
     ClockTime,
     Listed,
@@ -22,8 +23,6 @@ from monitor.section import (
     suggestion,
 )
 
-Severity = Literal["info", "warning", "critical"]
-Cause = Literal["data", "concept", "drift", "resource", "release", "pipeline"]
 Role = Literal["champion", "shadow", "canary"]
 Severities = Annotated[tuple[Severity, ...], Listed]
 Causes = Annotated[tuple[Cause, ...], Listed]
@@ -216,7 +215,7 @@ class MatchSection(Section):
 
 
 class QuietHours(Section):
-    """Hours in which a route waits, over midnight where `from` is later than `to`; critical messages do not wait."""
+    """Hours in which a route waits, over midnight where `from` is later than `to`."""
 
     timezone: Timezone
     """Time zone of the hours."""
@@ -264,7 +263,7 @@ class DigestSection(Section):
 
 
 def _daily_when_critical() -> Mapping[Severity, timedelta]:
-    return {"critical": timedelta(hours=24)}
+    return {Severity.CRITICAL: timedelta(hours=24)}
 
 
 class AlertsSection(Section):
