@@ -1,4 +1,4 @@
-"""Runs the migrations on a connection given by ``monitor.schema``, or on $MONITOR_STORE_URL when alembic's own command is used."""
+"""Runs the migrations on the connection of ``monitor.schema``, or on $MONITOR_STORE_URL under alembic's own command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor import schema, tables
 LOCK = 37438
 
 
-def is_ours(object_: object, name: str | None, type_: str, reflected: bool, compare_to: object) -> bool:
+def is_ours(_: object, name: str | None, type_: str, reflected: bool, compare_to: object) -> bool:
     """Leave partitions out of a comparison: they are made at run time and have no place in the metadata."""
     return not (type_ == "table" and reflected and compare_to is None and name != "alembic_version")
 

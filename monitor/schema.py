@@ -1,7 +1,7 @@
 """Engines, and the schema's migrations.
 
-``upgrade`` is what ``monitor db upgrade`` runs; every replica may run it at the same moment, because one transaction-level lock lets
-one through at a time and the others find nothing left to do.
+``upgrade`` is what ``monitor db upgrade`` runs; every replica may run it at the same moment, because one
+transaction-level lock lets one through at a time and the others find nothing left to do.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IDLE_TIMEOUT = timedelta(minutes=2)
 
 
 def database_url(url: str | sa.URL) -> sa.URL:
-    """The same address with the driver spelled out: whatever ``postgresql://`` may mean to a library, here it is psycopg 3.
+    """The same address with the driver spelled out, because libraries differ in what they take postgresql:// for.
 
     >>> database_url("postgres://me@db/history").render_as_string()
     'postgresql+psycopg://me@db/history'
@@ -56,9 +56,9 @@ def create_engine(
 ) -> sa.Engine:
     """An engine for our own tables that neither hangs for ever nor relies on anything a transaction pooler forgets.
 
-    Limits are set per transaction (``SET LOCAL`` in effect), because a session's settings leak to strangers behind pgbouncer. Prepared
-    statements are off for the same reason. Heartbeats and dispatcher deserve an engine of their own, so that a pool exhausted by
-    analysis cannot stop them.
+    Limits are set per transaction (``SET LOCAL`` in effect), because a session's settings leak to strangers behind
+    pgbouncer. Prepared statements are off for the same reason. Heartbeats and dispatcher deserve an engine of their
+    own, so that a pool exhausted by analysis cannot stop them.
     """
     engine = sa.create_engine(
         database_url(url),
@@ -106,12 +106,13 @@ def migrations_directory() -> Path:
         if (candidate / "env.py").is_file():
             return candidate
     raise FileNotFoundError(
-        f"The migrations are neither in {package / 'migrations'} nor in {package.parent / 'migrations'}; reinstall drift-monitor."
+        f"The migrations are neither in {package / 'migrations'} nor in {package.parent / 'migrations'};"
+        " reinstall drift-monitor."
     )
 
 
 def upgrade(url: str | sa.URL, revision: str = "head") -> None:
-    """Bring schema ``monitor`` to a revision, by default the newest, in one transaction; nothing to do is not an error."""
+    """Bring schema ``monitor`` to a revision, by default the newest, in one transaction; already there is fine."""
     _migrate(url, "upgrade", revision)
 
 

@@ -1,7 +1,7 @@
 """Every table of schema ``monitor``, typed; alembic's target metadata.
 
-People who query use the views, which are the contract; these tables are ours and may change with a migration. Nothing here asks a
-question: queries are in ``store``, ``ledger`` and ``outbox``.
+People who query use the views, which are the contract; these tables are ours and may change with a migration. Nothing
+here asks a question: queries are in ``store``, ``ledger`` and ``outbox``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 SCHEMA = "monitor"
 
-#: Month partitions, and the day partitions of the log tables, by the column whose ranges they are cut along. The migration's function
-#: ``monitor.ensure_partitions`` carries the same list; a test compares the two.
+#: Month partitions, and the day partitions of the log tables, by the column whose ranges they are cut along. The
+#: migration's function ``monitor.ensure_partitions`` carries the same list; a test compares the two.
 PARTITIONED = {
     "tile": "start",
     "finding": "window_start",
@@ -108,9 +108,7 @@ class Key(sa.TypedColumns):
     revision = must(INTEGER, ONE)
 
 
-# --- models and their training profiles ---------------------------------------------------------------------------------------------
-
-
+# --- models and their training profiles ---
 class ModelColumns(sa.TypedColumns):
     name = must(TEXT, key=True)
     config = must(JSON, EMPTY_OBJECT)
@@ -164,9 +162,7 @@ reference = sa.Table(
 )
 
 
-# --- evidence ---------------------------------------------------------------------------------------------------------------------------
-
-
+# --- evidence ---
 class TileColumns(sa.TypedColumns):
     model = must(TEXT, key=True)
     #: '' where the log has no version column: the version is part of the key.
@@ -472,9 +468,7 @@ resource_sample = sa.Table(
 )
 
 
-# --- alerts and what people are told -------------------------------------------------------------------------------------------------
-
-
+# --- alerts and what people are told ---
 class AlertColumns(sa.TypedColumns):
     alert_key = must(TEXT, key=True)
     episode = must(INTEGER, ONE, key=True)
@@ -761,9 +755,7 @@ class ReportColumns(sa.TypedColumns):
 report = sa.Table("report", metadata, ReportColumns, sa.Index("ix_report_window", "model", "window_start"))
 
 
-# --- log tables for those who have none; a client writes them, a source reads them like any other table ----------------------------
-
-
+# --- log tables for those who have none; a client writes them, a source reads them like any other table ---
 class PredictionLogColumns(sa.TypedColumns):
     id = sa.Column(BIGINT, sa.Identity(), nullable=False)
     request_id = must(TEXT)

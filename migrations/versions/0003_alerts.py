@@ -172,7 +172,8 @@ def upgrade() -> None:
         sa.Column("extras", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
-            "action IN ('INVESTIGATE_DATA', 'RECALIBRATE', 'RETRAIN', 'GET_LABELS', 'ROLL_BACK', 'PROMOTE', 'WATCH', 'INSUFFICIENT_DATA')",
+            "action IN ('INVESTIGATE_DATA', 'RECALIBRATE', 'RETRAIN', 'GET_LABELS', 'ROLL_BACK', 'PROMOTE', 'WATCH', "
+            "'INSUFFICIENT_DATA')",
             name=op.f("ck_recommendation_action"),
         ),
         sa.CheckConstraint("outcome IN ('helped', 'did_not_help', 'unknown')", name=op.f("ck_recommendation_outcome")),

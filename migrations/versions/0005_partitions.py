@@ -1,7 +1,7 @@
 """Partitions by time, and the two functions that make and drop them.
 
-Both functions run with their owner's rights: the daemon's own role may write rows but not change tables, and these are the only two
-changes it needs.
+Both functions run with their owner's rights: the daemon's own role may write rows but not change tables, and these
+are the only two changes it needs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ PARTITIONED = [
     ("heartbeat_log", "at", "day"),
 ]
 
-# A row outside of every range lands in the default partition, so nothing is refused. When its range gets a partition later, it moves
-# there first, because Postgres does not attach a partition whose rows are still in the default one.
+# A row outside of every range lands in the default partition, so nothing is refused. When its range gets a partition
+# later, it moves there first, because Postgres does not attach a partition whose rows are still in the default one.
 ENSURE = """
 CREATE FUNCTION monitor.ensure_partitions(since timestamptz, until timestamptz) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
@@ -111,9 +111,7 @@ def upgrade() -> None:
     for function in (ENSURE, FORGET):
         op.execute(function.replace("{values}", values))
     op.execute("COMMENT ON FUNCTION monitor.ensure_partitions IS 'Makes the partitions between two times; how many.'")
-    op.execute(
-        "COMMENT ON FUNCTION monitor.forget IS 'Drops what is older than a time from a partitioned table; how many rows.'"
-    )
+    op.execute("COMMENT ON FUNCTION monitor.forget IS 'Drops what is older than a time from a table; how many rows.'")
 
 
 def downgrade() -> None:

@@ -19,7 +19,8 @@ CONTRACT: dict[str, dict[str, str]] = json.loads(
 )
 
 COLUMNS = """
-    SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type, col_description(c.oid, a.attnum) AS comment
+    SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type,
+        col_description(c.oid, a.attnum) AS comment
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     WHERE c.relkind = :kind AND c.relnamespace = 'monitor'::regnamespace
     ORDER BY c.relname, a.attnum
@@ -39,8 +40,8 @@ SHAPE = """
     WHERE k.connamespace = 'monitor'::regnamespace
     UNION ALL
     SELECT 'index', n.relname || '.' || i.relname, pg_get_indexdef(x.indexrelid)
-    FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class n ON n.oid = x.indrelid AND NOT n.relispartition
-    WHERE n.relnamespace = 'monitor'::regnamespace
+    FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class n ON n.oid = x.indrelid
+    WHERE NOT n.relispartition AND n.relnamespace = 'monitor'::regnamespace
     UNION ALL
     SELECT 'partition key', p.partrelid::regclass::text, pg_get_partkeydef(p.partrelid)
     FROM pg_partitioned_table p JOIN pg_class c ON c.oid = p.partrelid WHERE c.relnamespace = 'monitor'::regnamespace
@@ -124,7 +125,8 @@ def test_every_view_and_every_column_of_a_view_has_a_comment(conn: sa.Connection
     assert bare == []
     views = conn.execute(
         sa.text(
-            "SELECT relname, obj_description(oid) FROM pg_class WHERE relkind = 'v' AND relnamespace = 'monitor'::regnamespace"
+            "SELECT relname, obj_description(oid) FROM pg_class"
+            " WHERE relkind = 'v' AND relnamespace = 'monitor'::regnamespace"
         )
     )
     assert [name for name, comment in views if not comment] == []

@@ -1,0 +1,368 @@
+"""The ledger of runs: which windows are owed, who works on one, and what became of it.
+
+A row is the job itself, so no window can be lost between "scheduled" and "done". Every clock of a claim is the
+database's: replicas whose clocks disagree still agree on who owns what. It is read at each statement
+(`clock_timestamp`), because `now()` stands still within a transaction. The argument `now` decides only which windows
+are due, so a replay may live in the past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from monitor.encoding import clean_text
+from monitor.tables import run as runs
+from monitor.window import Window
+
+#: Attempts after which a run is given up; it stays in the ledger as dead and can be planned again by a person.
+MAX_ATTEMPTS = 5
+RESCUED = "the process that ran it stopped renewing its lease"
+
+#: What `finish` may be told.
+FACTS = frozenset(
+    {
+        *("rows_read", "rows_duplicate", "rows_late", "rows_clock_skewed", "labels_joined", "reread_rows"),
+        *("seconds", "read_seconds", "reference_id", "config_hash", "code_version", "model_version", "reason"),
+    }
+)
+#: Who does not run any more holds nothing.
+FREED: dict[str, Any] = {"token": None, "lease_until": None}
+
+MATERIALISE = sa.text("""
+    INSERT INTO monitor.run (
+        model, role, part, window_start, window_end, due_at, kind, state, reason, finished_at
+    )
+    SELECT
+        :model, :role, :part, owed.starts, owed.ends, owed.due, :kind, :state, :reason,
+        CASE WHEN :state = 'skipped' THEN clock_timestamp() END
+    FROM unnest(
+        CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]), CAST(:dues AS timestamptz[])
+    ) AS owed (starts, ends, due)
+    ON CONFLICT DO NOTHING
+""")
+
+REVISE = sa.text("""
+    INSERT INTO monitor.run (model, role, part, window_start, window_end, revision, kind, due_at, reason)
+    SELECT :model, :role, :part, :start, :end, last.revision + 1, :kind, :due_at, :reason
+    FROM (
+        SELECT coalesce(max(revision), 0) AS revision, coalesce(bool_or(state = 'planned'), false) AS planned
+        FROM monitor.run
+        WHERE model = :model AND role = :role AND part = :part AND window_start = :start AND window_end = :end
+    ) AS last
+    WHERE NOT last.planned
+    ON CONFLICT DO NOTHING
+""")
+
+CLAIM = sa.text("""
+    UPDATE monitor.run
+    SET state = 'running', attempts = attempts + 1, owner = :owner, token = gen_random_uuid(),
+        lease_until = clock_timestamp() + :lease, progress_at = clock_timestamp(),
+        started_at = clock_timestamp(), finished_at = NULL
+    WHERE run_id = (
+        SELECT r.run_id
+        FROM monitor.run AS r
+        WHERE r.state = 'planned' AND r.due_at <= :now
+            AND (r.retry_at IS NULL OR r.retry_at <= clock_timestamp())
+            AND (CAST(:models AS text[]) IS NULL OR r.model = ANY(CAST(:models AS text[])))
+            AND NOT EXISTS (
+                SELECT FROM monitor.run AS other
+                WHERE other.model = r.model AND other.role = r.role AND other.part = r.part
+                    AND other.state IN ('planned', 'running')
+                    AND (
+                        other.state = 'running'
+                        OR (other.window_start, other.window_end, other.revision)
+                        < (r.window_start, r.window_end, r.revision)
+                    )
+            )
+        ORDER BY r.due_at, r.window_start, r.part
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING *
+""")
+
+
+class LeaseLost(Exception):  # noqa: N818  # named after what happened, as its callers say it
+    """Somebody else owns the run by now; whatever this process computed must not be written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One claimed or finished row of the ledger."""
+
+    run_id: UUID
+    model: str
+    role: str
+    part: str
+    window: Window
+    revision: int
+    kind: str
+    state: str
+    attempts: int
+    due_at: datetime
+    model_version: str | None = None
+    token: UUID | None = None
+    owner: str | None = None
+    lease_until: datetime | None = None
+    reason: str | None = None
+    reference_id: str | None = None
+    config_hash: str | None = None
+    code_version: str | None = None
+    finished_at: datetime | None = None
+
+
+def materialise(
+    conn: sa.Connection,
+    model: str,
+    role: str,
+    part: str,
+    windows: Iterable[Window],
+    *,
+    wait: timedelta = timedelta(0),
+    kind: str = "scheduled",
+    state: str = "planned",
+    reason: str | None = None,
+) -> int:
+    """Write down that these windows are owed, each due ``wait`` after its end; returns how many were new.
+
+    Any replica may do this at any time: the ledger has each window once. With ``state="skipped"`` they are written
+    down as not to be evaluated, with the reason, so that a window that was left out on purpose is not absent.
+    """
+    values = [(window.start, window.end, window.end + wait) for window in windows]
+    if not values:
+        return 0
+    result = conn.execute(
+        MATERIALISE,
+        {
+            "model": model,
+            "role": role,
+            "part": part,
+            "kind": kind,
+            "state": state,
+            "reason": reason,
+            "starts": [start for start, _, _ in values],
+            "ends": [end for _, end, _ in values],
+            "dues": [due for _, _, due in values],
+        },
+    )
+    return result.rowcount
+
+
+def revise(
+    conn: sa.Connection,
+    model: str,
+    role: str,
+    part: str,
+    windows: Iterable[Window],
+    *,
+    due_at: datetime,
+    reason: str,
+    kind: str = "late",
+) -> int:
+    """Plan the next revision of windows that were finished before; returns how many were planned.
+
+    A window that is planned already is not planned twice: the run to come will see whatever changed. A dead or
+    skipped window gets a new revision too, which is how a person has it tried again.
+    """
+    planned = 0
+    for window in windows:
+        planned += conn.execute(
+            REVISE,
+            {
+                "model": model,
+                "role": role,
+                "part": part,
+                "start": window.start,
+                "end": window.end,
+                "kind": kind,
+                "due_at": due_at,
+                "reason": clean_text(reason),
+            },
+        ).rowcount
+    return planned
+
+
+def claim(
+    conn: sa.Connection, owner: str, *, now: datetime, lease: timedelta, models: Sequence[str] | None = None
+) -> Run | None:
+    """Take the next run that is due, or None; commit before the work begins.
+
+    The windows of one model, role and part are given out strictly in order and one at a time, so that detectors see
+    time pass as it did. `models` limits the choice to models this process is configured for.
+    """
+    values = {"owner": owner, "lease": lease, "now": now, "models": None if models is None else list(models)}
+    try:
+        with conn.begin_nested():
+            row = conn.execute(CLAIM, values).one_or_none()
+    except sa.exc.IntegrityError:
+        # Two claims of one model crossed; the index let one through. The other simply asks again.
+        return None
+    return None if row is None else run_of(row)
+
+
+def heartbeat(conn: sa.Connection, run_id: UUID, token: UUID, lease: timedelta) -> None:
+    """Renew the lease, on a connection of its own; raises LeaseLost when somebody else took over."""
+    fenced(
+        conn,
+        run_id,
+        token,
+        {"lease_until": sa.func.clock_timestamp() + lease, "progress_at": sa.func.clock_timestamp()},
+    )
+
+
+def finish(conn: sa.Connection, run_id: UUID, token: UUID, **facts: Any) -> None:
+    """Mark the run done in the same transaction as its results; on LeaseLost that transaction must be rolled back.
+
+    ``facts`` are columns of the ledger: rows_read, rows_duplicate, rows_late, rows_clock_skewed, labels_joined,
+    seconds, read_seconds, reread_rows, reference_id, config_hash, code_version, model_version, reason.
+    """
+    unknown = sorted(set(facts) - FACTS)
+    if unknown:
+        raise TypeError(f"finish() does not know {', '.join(unknown)}; the ledger keeps {', '.join(sorted(FACTS))}.")
+    fenced(
+        conn,
+        run_id,
+        token,
+        {"reason": None, **facts, "state": "done", "finished_at": sa.func.clock_timestamp(), **FREED},
+    )
+
+
+def fail(
+    conn: sa.Connection,
+    run_id: UUID,
+    token: UUID,
+    error: str,
+    *,
+    backoff: timedelta = timedelta(seconds=5),
+    max_attempts: int = MAX_ATTEMPTS,
+) -> str:
+    """Give the run back after an error; returns its new state.
+
+    It is ``planned`` again after a pause that doubles with each attempt, or ``dead`` after the last one.
+    """
+    spent = runs.c.attempts >= max_attempts
+    pause = sa.func.make_interval(0, 0, 0, 0, 0, 0, backoff.total_seconds() * sa.func.power(2, runs.c.attempts - 1))
+    return fenced(
+        conn,
+        run_id,
+        token,
+        {
+            "state": sa.case((spent, "dead"), else_="planned"),
+            "reason": clean_text(error),
+            "retry_at": sa.case((spent, None), else_=sa.func.clock_timestamp() + pause),
+            "finished_at": sa.case((spent, sa.func.clock_timestamp()), else_=None),
+            **FREED,
+        },
+    )
+
+
+def release(conn: sa.Connection, run_id: UUID, token: UUID) -> None:
+    """Give the run back untouched, as on SIGTERM: the attempt does not count and anybody may take it at once."""
+    fenced(conn, run_id, token, {"state": "planned", "attempts": runs.c.attempts - 1, "started_at": None, **FREED})
+
+
+def skip(conn: sa.Connection, model: str, role: str, part: str, windows: Iterable[Window], *, reason: str) -> int:
+    """Write windows down as not to be evaluated, whether they were planned or not yet known; returns how many."""
+    chosen = list(windows)
+    written = materialise(conn, model, role, part, chosen, state="skipped", reason=reason)
+    planned = sa.update(runs).where(
+        runs.c.model == model,
+        runs.c.role == role,
+        runs.c.part == part,
+        runs.c.state == "planned",
+        sa.tuple_(runs.c.window_start, runs.c.window_end).in_([(window.start, window.end) for window in chosen]),
+    )
+    return (
+        written
+        + conn.execute(planned.values(state="skipped", reason=reason, finished_at=sa.func.clock_timestamp())).rowcount
+    )
+
+
+def rescue(conn: sa.Connection, *, max_attempts: int = MAX_ATTEMPTS) -> list[Run]:
+    """Take back the runs whose owner went silent; any replica may. Returns them, planned again or dead."""
+    lost = (
+        sa.select(runs.c.run_id)
+        .where(runs.c.state == "running", runs.c.lease_until < sa.func.clock_timestamp())
+        .with_for_update(skip_locked=True)
+    )
+    spent = runs.c.attempts >= max_attempts
+    rows = conn.execute(
+        sa.update(runs)
+        .where(runs.c.run_id.in_(lost))
+        .values(
+            state=sa.case((spent, "dead"), else_="planned"),
+            reason=RESCUED,
+            finished_at=sa.case((spent, sa.func.clock_timestamp()), else_=None),
+            **FREED,
+        )
+        .returning(*runs.c)
+    )
+    return [run_of(row) for row in rows]
+
+
+def last_window(conn: sa.Connection, model: str, role: str, part: str, *, states: Sequence[str] = ()) -> Window | None:
+    """The newest window the ledger knows, of any state unless told otherwise; None when it knows none."""
+    query = sa.select(runs.c.window_start, runs.c.window_end).where(
+        runs.c.model == model, runs.c.role == role, runs.c.part == part
+    )
+    if states:
+        query = query.where(runs.c.state.in_(states))
+    row = conn.execute(query.order_by(runs.c.window_start.desc(), runs.c.window_end.desc()).limit(1)).one_or_none()
+    return None if row is None else Window(start=row.window_start, end=row.window_end)
+
+
+def load_run(conn: sa.Connection, run_id: UUID) -> Run | None:
+    """One row of the ledger."""
+    row = conn.execute(sa.select(runs).where(runs.c.run_id == run_id)).one_or_none()
+    return None if row is None else run_of(row)
+
+
+def backlog(conn: sa.Connection, *, now: datetime) -> int:
+    """How many runs are due and not begun."""
+    return conn.scalars(
+        sa.select(sa.func.count()).select_from(runs).where(runs.c.state == "planned", runs.c.due_at <= now)
+    ).one()
+
+
+def fenced(conn: sa.Connection, run_id: UUID, token: UUID, values: dict[str, Any]) -> str:
+    """Change a running row only while `token` is the one that was given out with it; returns the new state."""
+    state = conn.execute(
+        sa.update(runs)
+        .where(runs.c.run_id == run_id, runs.c.token == token, runs.c.state == "running")
+        .values(values)
+        .returning(runs.c.state)
+    ).scalar_one_or_none()
+    if state is None:
+        raise LeaseLost(f"Run {run_id} belongs to another process by now; nothing of this attempt may be written.")
+    return state
+
+
+def run_of(row: sa.Row[*tuple[Any, ...]]) -> Run:
+    """A row of the ledger as the program knows it."""
+    return Run(
+        run_id=row.run_id,
+        model=row.model,
+        role=row.role,
+        part=row.part,
+        window=Window(start=row.window_start, end=row.window_end),
+        revision=row.revision,
+        kind=row.kind,
+        state=row.state,
+        attempts=row.attempts,
+        due_at=row.due_at,
+        model_version=row.model_version,
+        token=row.token,
+        owner=row.owner,
+        lease_until=row.lease_until,
+        reason=row.reason,
+        reference_id=row.reference_id,
+        config_hash=row.config_hash,
+        code_version=row.code_version,
+        finished_at=row.finished_at,
+    )
