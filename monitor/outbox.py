@@ -1,0 +1,297 @@
+"""What people are to be told: written with the decision, claimed by a dispatcher, kept until a channel has taken it.
+
+Delivery is at least once. A message whose sender died may go out again, with the same notification id and marked as a
+possible duplicate; none is forgotten. Nothing here sends: claims are short transactions, committed before any network
+is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from monitor.encoding import clean_text
+from monitor.ledger import LeaseLost
+from monitor.notification import Notification, from_json, to_json
+from monitor.tables import delivery as deliveries
+from monitor.tables import notification as notifications
+
+#: What a claimed delivery gives up when it goes back.
+FREED: dict[str, Any] = {"token": None, "lease_until": None}
+
+LINK = sa.text("""
+    INSERT INTO monitor.notification_alert (notification_id, alert_key, episode)
+    SELECT :notification_id, alert_key, max(episode) FROM monitor.alert
+    WHERE alert_key = ANY(CAST(:alert_keys AS text[]))
+    GROUP BY alert_key
+    ON CONFLICT DO NOTHING
+""")
+
+CLAIM = sa.text("""
+    WITH due AS (
+        SELECT d.delivery_id, d.state = 'sending' AS abandoned
+        FROM monitor.delivery AS d
+        WHERE (
+            (d.state = 'pending' AND d.next_at <= clock_timestamp())
+            OR (d.state = 'sending' AND d.lease_until < clock_timestamp())
+        )
+        AND (CAST(:channels AS text[]) IS NULL OR d.channel = ANY(CAST(:channels AS text[])))
+        AND NOT EXISTS (
+            SELECT FROM monitor.channel_state AS c
+            WHERE c.channel = d.channel AND c.not_before > clock_timestamp()
+        )
+        -- First in, first out within a group, so that "resolved" never overtakes "firing".
+        AND NOT EXISTS (
+            SELECT FROM monitor.delivery AS older
+            WHERE older.channel = d.channel AND older.group_key = d.group_key
+                AND older.sequence < d.sequence AND older.state IN ('pending', 'sending', 'held')
+        )
+        ORDER BY d.sequence
+        LIMIT :limit
+        FOR UPDATE OF d SKIP LOCKED
+    ), claimed AS (
+        UPDATE monitor.delivery AS d
+        SET state = 'sending', attempts = d.attempts + 1, token = gen_random_uuid(),
+            lease_until = clock_timestamp() + :lease, possible_duplicate = d.possible_duplicate OR due.abandoned
+        FROM due
+        WHERE d.delivery_id = due.delivery_id
+        RETURNING d.*
+    )
+    SELECT claimed.*, n.payload, n.attachment, n.thread_key, n.in_thread, thread.provider_ref AS thread_ref
+    FROM claimed
+    JOIN monitor.notification AS n USING (notification_id)
+    LEFT JOIN LATERAL (
+        SELECT first.provider_ref
+        FROM monitor.notification AS m
+        JOIN monitor.delivery AS first USING (notification_id)
+        WHERE m.thread_key = n.thread_key AND first.channel = claimed.channel AND first.state = 'sent'
+            AND first.provider_ref IS NOT NULL
+        ORDER BY first.sequence
+        LIMIT 1
+    ) AS thread ON true
+    ORDER BY claimed.sequence
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """One message to be handed to one channel, with the token that lets its sender say how it went."""
+
+    delivery_id: UUID
+    token: UUID
+    channel: str
+    notification: Notification
+    attempts: int
+    created_at: datetime
+    possible_duplicate: bool
+    attachment: bytes | None = None
+    #: What the channel called the first message of the thread, or "".
+    thread_reference: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetter:
+    """One message that was given up."""
+
+    delivery_id: UUID
+    notification_id: UUID
+    channel: str
+    model: str
+    subject_line: str
+    created_at: datetime
+    attempts: int
+    last_error: str | None
+
+
+def put(
+    conn: sa.Connection,
+    notification: Notification,
+    channels: Sequence[str],
+    *,
+    attachment: bytes | None = None,
+    revision: int | None = None,
+    slice_: Mapping[str, Any] | None = None,
+    not_before: datetime | None = None,
+) -> int:
+    """Write a message for these channels in the caller's transaction; returns for how many it is new.
+
+    The same id is written once: deciding twice does not tell twice. Alerts named in it are linked to their newest
+    episode, so save them first. ``not_before`` holds it back, as in quiet hours, by the database's clock.
+    """
+    conn.execute(
+        postgresql.insert(notifications)
+        .values(
+            notification_id=notification.id,
+            model=notification.model,
+            role=notification.role,
+            slice=dict(slice_ or {}),
+            window_start=notification.window_start,
+            window_end=notification.window_end,
+            revision=revision,
+            reason=notification.reason.value,
+            severity=notification.severity.value,
+            thread_key=notification.thread_key,
+            group_key=notification.group_key,
+            in_thread=notification.in_thread,
+            subject_line=clean_text(notification.title),
+            payload=to_json(notification),
+            attachment=attachment,
+            created_at=notification.created_at,
+        )
+        .on_conflict_do_nothing()
+    )
+    if notification.alert_keys:
+        conn.execute(LINK, {"notification_id": notification.id, "alert_keys": list(notification.alert_keys)})
+    if not channels:
+        return 0
+    rows = [
+        {
+            "notification_id": notification.id,
+            "channel": channel,
+            "group_key": notification.group_key,
+            "next_at": sa.func.clock_timestamp() if not_before is None else not_before,
+        }
+        for channel in dict.fromkeys(channels)
+    ]
+    insert = postgresql.insert(deliveries).values(rows).on_conflict_do_nothing().returning(deliveries.c.delivery_id)
+    return len(conn.execute(insert).all())
+
+
+def claim(conn: sa.Connection, *, limit: int, lease: timedelta, channels: Sequence[str] | None = None) -> list[Claimed]:
+    """Take what is due, oldest first and one of each group at a time; commit before sending.
+
+    ``lease`` has to be longer than the deadline of a send. What a dead sender held comes back after it, as a possible
+    duplicate.
+    """
+    rows = conn.execute(
+        CLAIM, {"limit": limit, "lease": lease, "channels": None if channels is None else list(channels)}
+    )
+    return [
+        Claimed(
+            delivery_id=row.delivery_id,
+            token=row.token,
+            channel=row.channel,
+            notification=from_json(row.payload),
+            attempts=row.attempts,
+            created_at=row.created_at,
+            possible_duplicate=row.possible_duplicate,
+            attachment=row.attachment,
+            thread_reference=row.thread_ref or "",
+        )
+        for row in rows
+    ]
+
+
+def mark_sent(
+    conn: sa.Connection, delivery_id: UUID, token: UUID, *, provider_ref: str = "", status: int | None = None
+) -> None:
+    """The channel has it. Raises LeaseLost when another sender took over in the meantime."""
+    fenced(
+        conn,
+        delivery_id,
+        token,
+        {
+            "state": "sent",
+            "sent_at": sa.func.clock_timestamp(),
+            "provider_ref": clean_text(provider_ref) or None,
+            "last_status": status,
+            "last_error": None,
+            **FREED,
+        },
+    )
+
+
+def reschedule(
+    conn: sa.Connection,
+    delivery_id: UUID,
+    token: UUID,
+    *,
+    error: str,
+    delay: timedelta,
+    status: int | None = None,
+    ambiguous: bool = False,
+    counts: bool = True,
+) -> None:
+    """Try again after `delay`.
+
+    ``ambiguous`` means that it may have arrived; without ``counts`` the attempt was none, as at a shutdown.
+    """
+    fenced(
+        conn,
+        delivery_id,
+        token,
+        {
+            "state": "pending",
+            "next_at": sa.func.clock_timestamp() + delay,
+            "last_error": clean_text(error),
+            "last_status": status,
+            "possible_duplicate": sa.or_(deliveries.c.possible_duplicate, sa.literal(ambiguous)),
+            "attempts": deliveries.c.attempts - (0 if counts else 1),
+            **FREED,
+        },
+    )
+
+
+def give_up(conn: sa.Connection, delivery_id: UUID, token: UUID, *, error: str, status: int | None = None) -> None:
+    """Make it a dead letter: kept, listed, counted, and redeliverable."""
+    fenced(conn, delivery_id, token, {"state": "dead", "last_error": clean_text(error), "last_status": status, **FREED})
+
+
+def dead_letters(conn: sa.Connection) -> list[DeadLetter]:
+    """Messages that were given up, oldest first."""
+    query = (
+        sa.select(
+            deliveries.c.delivery_id,
+            deliveries.c.notification_id,
+            deliveries.c.channel,
+            notifications.c.model,
+            notifications.c.subject_line,
+            notifications.c.created_at,
+            deliveries.c.attempts,
+            deliveries.c.last_error,
+        )
+        .join_from(deliveries, notifications)
+        .where(deliveries.c.state == "dead")
+        .order_by(deliveries.c.sequence)
+    )
+    return [DeadLetter(**row._mapping) for row in conn.execute(query)]
+
+
+def redeliver(conn: sa.Connection, delivery_ids: Sequence[UUID] | None = None) -> int:
+    """Make dead letters pending again, all of them unless some are named; returns how many. Attempts count afresh."""
+    statement = sa.update(deliveries).where(deliveries.c.state == "dead")
+    if delivery_ids is not None:
+        statement = statement.where(deliveries.c.delivery_id.in_(delivery_ids))
+    return conn.execute(statement.values(state="pending", attempts=0, next_at=sa.func.clock_timestamp())).rowcount
+
+
+def oldest_pending_age(conn: sa.Connection) -> timedelta | None:
+    """How long the oldest unsent message has been due; None when nothing is due. What an outbox is judged by."""
+    query = sa.select(sa.func.clock_timestamp() - sa.func.min(deliveries.c.next_at)).where(
+        deliveries.c.state.in_(("pending", "sending")), deliveries.c.next_at <= sa.func.clock_timestamp()
+    )
+    age: timedelta | None = conn.scalars(query).one()
+    return age
+
+
+def counts(conn: sa.Connection) -> dict[str, int]:
+    """Number of deliveries by state; states without any are left out."""
+    query = sa.select(deliveries.c.state, sa.func.count().label("number")).group_by(deliveries.c.state)
+    return {row.state: row.number for row in conn.execute(query)}
+
+
+def fenced(conn: sa.Connection, delivery_id: UUID, token: UUID, values: Mapping[str, Any]) -> None:
+    """Change a delivery only while `token` is the one it was claimed with."""
+    changed = conn.execute(
+        sa.update(deliveries)
+        .where(deliveries.c.delivery_id == delivery_id, deliveries.c.token == token, deliveries.c.state == "sending")
+        .values(dict(values))
+    ).rowcount
+    if changed != 1:
+        raise LeaseLost(f"Delivery {delivery_id} was claimed by another sender meanwhile; it says how it went.")
