@@ -142,6 +142,6 @@ def to_json(notification: Notification) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> Notification:
-    """Return the notification written by ``to_json``; keys of a newer version are left out, missing ones get defaults."""
+    """Return the notification written by ``to_json``; newer keys are left out, missing ones get defaults."""
     read = _json.validate_python(dict(data))
     return replace(read, facts=tuple(read.facts), alert_keys=tuple(read.alert_keys))
