@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import pickle
 import sys
 from datetime import date
 from pathlib import Path
@@ -135,6 +136,14 @@ def prepare(directory: Path) -> dict[str, Any]:
     _write_by_day(frame[production], "occurred_at", flights.PREDICTION_SCHEMA, directory / "production.parquet")
     outcomes = frame[production & known].sort_values(["observed_at", "request_id"], kind="stable")
     _write_by_day(outcomes, "observed_at", flights.OUTCOME_SCHEMA, directory / "outcomes.parquet")
+    stored_model = {
+        "estimator": champion,
+        "categories": categories,
+        "numeric": flights.NUMERIC,
+        "categorical": flights.CATEGORICAL,
+        "example": frame.loc[production, list(flights.FEATURES)].iloc[0].to_dict(),
+    }
+    (directory / "champion.pickle").write_bytes(pickle.dumps(stored_model))
     # Last, because it says that the others are complete.
     stored = {"fingerprint": flights.fingerprint(), "figures": figures}
     (directory / "flights.json").write_text(json.dumps(stored, indent=2) + "\n")

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FORMAT = 1  # raise it when the files change, so that old ones are made anew
+FORMAT = 3  # raise it when the files change, so that old ones are made anew
 ZONE = ZoneInfo("America/New_York")
 TRAINED_UNTIL = date(2013, 2, 15)  # first day that training never saw
 PRODUCTION_FROM = date(2013, 3, 1)
@@ -89,6 +89,11 @@ class Flights:
     def holdout_file(self) -> Path:
         """15 to 28 February, which the champion never saw; made for ``monitor profile --holdout``."""
         return self.directory / "holdout.parquet"
+
+    @property
+    def champion_file(self) -> Path:
+        """The fitted model, for a serving process to load."""
+        return self.directory / "champion.pickle"
 
     def training_rows(self) -> pa.Table:
         """Return the training rows in order of time."""
