@@ -22,7 +22,7 @@ def divergence(reference: ColumnProfile, current: ColumnProfile) -> ColumnStatis
     training together. Wasserstein is in units of IQR / 1.349 of training, Jensen–Shannon in √nats.
     """
     column = reference.column
-    numeric = isinstance(column, NumericColumn)
+    numeric = not isinstance(column, CategoricalColumn)
     kind, part = ("numeric" if numeric else "categorical"), Part(column.part)
     n, m = current.count, reference.count
     gap = _share(current) - _share(reference)
@@ -34,9 +34,9 @@ def divergence(reference: ColumnProfile, current: ColumnProfile) -> ColumnStatis
     old, new = counts(reference), counts(current)
     ks: distance.Tested | None = None
     wasserstein: float | None = None
-    if numeric:
+    if not isinstance(column, CategoricalColumn):
         ks = distance.kolmogorov_smirnov(old, new)
-        points = representatives(column, reference, current)
+        points = representatives(column, current)
         value = distance.wasserstein(points, old, new, column.scale)
         wasserstein = None if math.isnan(value) else value
         coarse = cells = distance.merged(old, new, distance.cells_for(n))
@@ -74,7 +74,7 @@ def counts(view: ColumnProfile) -> Floats:
     return bins
 
 
-def representatives(column: NumericColumn, reference: ColumnProfile, current: ColumnProfile) -> Floats:
+def representatives(column: NumericColumn, current: ColumnProfile) -> Floats:
     """Return an ascending value for each bin: its middle; beyond the training range where those rows' mean lies.
 
     The rows beyond are known by number only, but the window's sum is known too, so where they are on one side their
