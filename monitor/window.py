@@ -127,11 +127,16 @@ class WindowSpec:
             return Window(start=window.start + self.pace, end=window.end + self.pace)
         return self.containing(window.end)
 
-    def between(self, since: datetime, until: datetime) -> Iterator[Window]:
-        """Yield the windows that start at or after ``since`` and end at or before ``until``, in order."""
+    def starting(self, since: datetime) -> Window:
+        """Return the first window that starts at or after ``since``."""
         window = self.containing(since)
         while window.start < since:
             window = self.following(window)
+        return window
+
+    def between(self, since: datetime, until: datetime) -> Iterator[Window]:
+        """Yield the windows that start at or after ``since`` and end at or before ``until``, in order."""
+        window = self.starting(since)
         while window.end <= until:
             yield window
             window = self.following(window)

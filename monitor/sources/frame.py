@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
 from monitor.source import Batch, CategoryValues, Floats, Ints, Kind, NumericValues, Values
+from monitor.sources import arrow
 
 
 class FrameError(Exception):
@@ -47,48 +46,27 @@ def kind_of(column: pa.ChunkedArray) -> Kind:
 
 def floats(name: str, column: pa.ChunkedArray) -> NumericValues:
     """Return a numeric column; text that is no number counts as unparseable."""
-    missing = column.is_null().to_numpy(zero_copy_only=False)
-    bad = np.zeros(len(column), bool)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        texts = column.to_pylist()
-        values = np.array([_number(text) for text in texts])
-        bad = np.isnan(values) & ~missing & np.array([str(text).strip().lower() != "nan" for text in texts])
-        return NumericValues(values=values, missing=missing, unparseable=bad)
+    whole = _whole(column)
+    if pa.types.is_string(whole.type) or pa.types.is_large_string(whole.type):
+        return arrow.parsed_numbers(whole)
     try:
-        numbers = column.cast(pa.float64(), safe=False)
+        return arrow.numbers(whole)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise FrameError(
-            f"column {name} is {column.type}, which is no number; declare its type or leave it out."
+            f"column {name} is {whole.type}, which is no number; declare its type or leave it out."
         ) from error
-    values = numbers.to_numpy(zero_copy_only=False).astype(np.float64)
-    return NumericValues(values=np.where(missing, np.nan, values), missing=missing, unparseable=bad)
-
-
-def _number(text: Any) -> float:
-    try:
-        return float(text) if text is not None else float("nan")
-    except ValueError:
-        return float("nan")
 
 
 def categories(column: pa.ChunkedArray) -> CategoryValues:
-    """Return a categorical column; booleans become ``true`` and ``false``, whole floats lose their ``.0``."""
+    """Return a categorical column."""
+    return arrow.categories(_whole(column))
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_floating(column.type):
-        values = column.to_pylist()
-        texts = [None if v is None or v != v else (str(int(v)) if float(v).is_integer() else str(v)) for v in values]
-        column = pa.chunked_array([pa.array(texts, pa.string())])
-    elif not pa.types.is_string(column.type):
-        column = column.cast(pa.string())
-    combined = column.combine_chunks()
-    encoded = pc.dictionary_encode(combined)
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-    return CategoryValues(codes=codes, categories=tuple(encoded.dictionary.to_pylist()))
+    whole = column.combine_chunks()
+    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
 
 
 def times(name: str, column: pa.ChunkedArray) -> Ints:

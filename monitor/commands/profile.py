@@ -1,0 +1,126 @@
+"""``monitor profile``: store a training profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from monitor.command import CommandError, ConfigOption, ExitCode, configuration, console, now, say
+from monitor.installation import Installation, Monitored, opened
+from monitor.reference import ENOUGH_WINDOWS
+from monitor.source import Kind
+from monitor.sources.frame import FrameError
+from monitor.training import Training
+
+
+def add_to(app: typer.Typer) -> None:
+    """Enter the command."""
+    app.command("profile")(profile)
+
+
+def profile(
+    model: Annotated[str, typer.Argument(help="Name of the model in the configuration.")],
+    source: Annotated[Path | None, typer.Option("--from", help="Parquet or CSV file with the training rows.")] = None,
+    query: Annotated[str | None, typer.Option("--query", help="SELECT on the source that gives the rows.")] = None,
+    holdout: Annotated[
+        Path | None, typer.Option("--holdout", help="Rows that training never saw, with scores.")
+    ] = None,
+    version: Annotated[str | None, typer.Option("--version", help="Version of the model; default the date.")] = None,
+    time_column: Annotated[str | None, typer.Option("--time-column", help="Default source.time.")] = None,
+    importance: Annotated[Path | None, typer.Option("--importance", help="JSON or CSV: feature, importance.")] = None,
+    config: ConfigOption = None,
+) -> int:
+    """Store a training profile: what production is compared with from now on."""
+    if (source is None) == (query is None):
+        raise CommandError("Give the training rows with exactly one of --from FILE and --query SQL.")
+    with opened(configuration(config)) as installation:
+        watched = installation.model(model)
+        try:
+            training = train_model(
+                installation,
+                watched,
+                source=source,
+                query=query,
+                holdout=holdout,
+                version=version,
+                time_column=time_column,
+                importance=importance,
+            )
+        except FrameError as error:
+            raise CommandError(f"No training profile for {model}: {error}") from error
+        store_training(installation, watched, training)
+    return ExitCode.OK
+
+
+def train_model(
+    installation: Installation,
+    watched: Monitored,
+    *,
+    source: Path | None,
+    query: str | None,
+    holdout: Path | None,
+    version: str | None,
+    time_column: str | None,
+    importance: Path | None,
+) -> Training:
+    """Return the training profile from a file or a query, with a progress bar; raises FrameError."""
+    from monitor.sources import frame
+    from monitor.training import read_importance, train
+
+    moment = now()
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console(error=True), transient=True
+    ) as bar:
+        task = bar.add_task("reading rows", total=1.0)
+        if source is not None:
+            rows, name = frame.read_file(source), source.name
+        else:
+            rows, name = frame.read_query(installation.source_dsn(watched.section), query or ""), "the query"
+        training = train(
+            watched.name,
+            watched.section,
+            rows,
+            source=name,
+            features=logged_features(installation, watched),
+            holdout=None if holdout is None else frame.read_file(holdout),
+            version=version or f"{moment:%Y-%m-%d}",
+            time_column=time_column,
+            importance=None if importance is None else read_importance(importance),
+            now=moment,
+            progress=lambda text, share: bar.update(task, description=text, completed=share),
+        )
+    return training
+
+
+def logged_features(installation: Installation, watched: Monitored) -> dict[str, Kind]:
+    """Return the features that production logs, with their kinds, as the source sees them."""
+    from monitor.sources.postgres import source_for
+
+    with source_for(watched.section, installation.dsn) as logs:
+        return logs.features()
+
+
+def store_training(installation: Installation, watched: Monitored, training: Training) -> None:
+    """Store the profile and say what it is worth."""
+    from monitor import store
+    from monitor.checks.drift import achieved_rate
+
+    reference = training.reference
+    with installation.engine.begin() as conn:
+        store.save_reference(conn, reference, sample=training.sample, golden=training.golden)
+    for remark in training.remarks:
+        say(remark)
+    windows = len(reference.windows)
+    say(
+        f"Stored training profile {reference.id[:12]} of {watched.name} {reference.version}: {reference.rows:,} rows, "
+        f"{reference.holdout_rows:,} held out, {len(reference.features)} features, {windows} windows."
+    )
+    if reference.calibrating:
+        why = "rows have no time" if not reference.timeline else f"only {windows} of {ENOUGH_WINDOWS} windows"
+        say(f"Calibrating: {why}, so the natural variance between windows is not known well yet.")
+    rate = achieved_rate(reference, watched.budget)
+    if rate is not None:
+        say(f"Feature flags inside training: {rate:.1%} of windows (nominal {watched.budget.q:.1%}); digest only.")

@@ -1,0 +1,361 @@
+"""From training files to a training profile: reads, refuses with reasons, and completes what files do not hold.
+
+Runs in the process of ``monitor profile`` alone: it fits models (scikit-learn) where scores are missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from monitor.config import ModelSection
+from monitor.outcome import FLOOR, Task
+from monitor.reference import Reference, build_reference, cut_rows, cut_timeline
+from monitor.source import Batch, Floats, Ints, Kind
+from monitor.sources import frame
+from monitor.sources.frame import FrameError
+
+SAMPLE_ROWS = 10_000  # enough for Evidently, small enough to keep
+GOLDEN_ROWS = 500
+PACKAGES = (
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "torch",
+    "tensorflow",
+    "onnx",
+)
+TOO_GOOD = 0.05  # given scores that beat unseen time by more than this share of the loss have seen their rows
+FOLDS = 9  # contiguous blocks of training time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A finished training profile with the rows kept beside it."""
+
+    reference: Reference
+    sample: bytes
+    """Parquet: a uniform sample of training rows with label and score, for Evidently."""
+    golden: bytes
+    """Parquet: rows with the champion's own scores, for parity; empty without any."""
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """One file's rows with its times."""
+
+    table: pa.Table
+    time: Ints
+    name: str
+
+
+def train(
+    model: str,
+    section: ModelSection,
+    rows: pa.Table,
+    *,
+    source: str,
+    features: Mapping[str, Kind],
+    holdout: pa.Table | None = None,
+    version: str,
+    time_column: str | None,
+    importance: Mapping[str, float] | None = None,
+    now: datetime,
+    progress: Callable[[str, float], None],
+) -> Training:
+    """Return the training profile of ``rows`` (and ``holdout``); raises FrameError with the reason it cannot be.
+
+    ``features`` are the logged features with their kinds: each must be in the file. Scores given in the training rows
+    must be out-of-fold; where there are none, stand-ins are fitted in contiguous blocks of time. ``progress`` is told
+    what is going on and how far it is, from 0 to 1.
+    """
+    progress("reading columns", 0.05)
+    if not rows.num_rows:
+        raise FrameError(f"{source} has no rows; give the rows that the model was trained on.")
+    time_column = _time_column(rows, time_column, section, source)
+    parts = [_part(rows, time_column, source)]
+    if holdout is not None:
+        if not holdout.num_rows:
+            raise FrameError("the holdout file has no rows; give held-out rows or leave --holdout away.")
+        parts.append(_part(holdout, time_column, "the holdout file"))
+    batches = [_batch(part, section, features) for part in parts]
+    task = Task(section.source.prediction.task.value)
+    remarks: list[str] = []
+    place, blocks = _blocks(batches[0], section, has_time=time_column is not None)
+    honest = batches[0].score
+    fitted = batches[0].label is not None and task is not Task.MULTICLASS
+    if fitted:
+        progress("fitting out-of-fold scores in blocks of time", 0.15)
+        proxy = _out_of_fold(batches, blocks, task)
+        given = batches[0].score
+        if given is not None and np.isfinite(given).any():
+            _refuse_in_sample(batches[0], given, proxy[0], place, task, section)
+        else:
+            honest = proxy[0]
+            remarks.append("Training rows have no scores: stand-ins were fitted in blocks of time they had not seen.")
+        if len(batches) > 1 and (batches[1].score is None or not np.isfinite(batches[1].score).any()):
+            batches[1] = _scored(batches[1], proxy[1])
+            remarks.append("Held-out rows have no scores of the champion: stand-ins were fitted for them too.")
+    batches[0] = _scored(batches[0], honest)
+    progress("cutting the time line", 0.75)
+    whole = _join(batches)
+    reference = build_reference(
+        whole,
+        model=model,
+        version=version,
+        task=task,
+        spec=section.window_spec(),
+        created_at=now,
+        held_out_from=_moment(batches[1].time.min()) if len(batches) > 1 and time_column else None,
+        threshold=section.source.prediction.threshold,
+        classes=tuple(section.source.prediction.scores or ()),
+        has_time=time_column is not None,
+        rows=batches[0].rows,
+        holdout_rows=batches[1].rows if len(batches) > 1 else 0,
+        importance=importance or {},
+        upstreams={name: tuple(members) for name, members in section.source.upstreams.items()},
+        packages=_packages(),
+        python_version=platform.python_version(),
+        business=section.business.model_dump(mode="json", exclude_none=True),
+        source=source,
+        notes=tuple(remarks),
+    )
+    progress("keeping samples", 0.9)
+    rng = np.random.default_rng(int(reference.id[:8], 16))  # the same rows for the same content
+    sample = _sample(parts[0].table, [*features, *_answers(section)], rng)
+    champion = parts[1].table if len(parts) > 1 else None
+    columns = [*features, *_answers(section)]
+    golden = b"" if champion is None or not _has_score(champion, section) else _head(champion, columns)
+    progress("done", 1.0)
+    return Training(reference=reference, sample=sample, golden=golden, remarks=tuple(remarks))
+
+
+def read_importance(path: Path) -> dict[str, float]:
+    """Return feature → importance from a JSON object or a CSV of two columns."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FrameError(f"{path} cannot be read ({error.strerror}); give a JSON object or a CSV.") from error
+    try:
+        if text.lstrip().startswith("{"):
+            return {str(name): float(value) for name, value in json.loads(text).items()}
+        return {row[0]: float(row[1]) for row in csv.reader(io.StringIO(text)) if row and _is_number(row[1])}
+    except (ValueError, IndexError) as error:
+        raise FrameError(f"{path} is neither a JSON object of numbers nor a CSV of feature,importance.") from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _time_column(rows: pa.Table, given: str | None, section: ModelSection, source: str) -> str | None:
+    if given is not None and given not in rows.column_names:
+        raise FrameError(f"{source} has no column {given}; its columns are {', '.join(rows.column_names)}.")
+    if given is not None:
+        return given
+    return section.source.time if section.source.time in rows.column_names else None
+
+
+def _part(rows: pa.Table, time_column: str | None, name: str) -> Rows:
+    if time_column is None:
+        return Rows(table=rows, time=np.zeros(rows.num_rows, np.int64), name=name)
+    if time_column not in rows.column_names:
+        raise FrameError(f"{name} has no time column {time_column}; add it.")
+    time = frame.times(time_column, rows[time_column])
+    order = np.argsort(time, kind="stable")
+    return Rows(table=rows.take(pa.array(order)), time=time[order], name=name)
+
+
+def _batch(part: Rows, section: ModelSection, features: Mapping[str, Kind]) -> Batch:
+    missing = [name for name in features if name not in part.table.column_names]
+    if missing:
+        raise FrameError(
+            f"{part.name} has no column {missing[0]}, which production logs as a feature; "
+            "add it, or leave it out of source.features."
+        )
+    prediction, outcome = section.source.prediction, section.source.outcome
+    target = None if outcome is None else (outcome.label or outcome.value)
+    label = None
+    if target is not None:
+        if target not in part.table.column_names:
+            raise FrameError(f"{part.name} has no target column {target}; add it (it is source.outcome's label).")
+        classes = tuple(prediction.scores or ())
+        if outcome is not None and outcome.value is not None:
+            label = frame.floats(target, part.table[target]).values
+        else:
+            label = frame.labels(target, part.table[target], classes, prediction.positive)
+        known = label[np.isfinite(label)]
+        if not len(known) or (part.name != "the holdout file" and known.min() == known.max()):
+            what = "is empty" if not len(known) else f"is always {known[0]:g}"
+            raise FrameError(f"the target {target} of {part.name} {what}; nothing can be learned or compared.")
+    column = prediction.score or prediction.value
+    score = None
+    if column is not None and column in part.table.column_names:
+        score = frame.floats(column, part.table[column]).values
+    scores = None
+    if prediction.scores and all(name in part.table.column_names for name in prediction.scores.values()):
+        scores = np.column_stack([frame.floats(n, part.table[n]).values for n in prediction.scores.values()])
+        score = scores.max(axis=1)
+    return frame.batch_of(part.table, features, time=part.time, score=score, scores=scores, label=label)
+
+
+def _blocks(batch: Batch, section: ModelSection, *, has_time: bool) -> tuple[Ints, Ints]:
+    """Return each training row's window, and its block of contiguous windows."""
+    windows, place = cut_timeline(batch.time, section.window_spec()) if has_time else cut_rows(batch.rows)
+    size = max(1, -(-len(windows) // FOLDS))
+    return place, place // size
+
+
+def _out_of_fold(batches: list[Batch], blocks: Ints, task: Task) -> list[Floats]:
+    """Return stand-in scores: of training rows from models that never saw their block, of held-out rows from all."""
+    from monitor.challenger import fit_predict, matrix_of
+
+    matrices = matrix_of(batches)
+    label = batches[0].label
+    assert label is not None
+    known = np.isfinite(label)
+    scores = np.full(batches[0].rows, np.nan)
+    for block in np.unique(blocks):
+        inside = blocks == block
+        scores[inside] = fit_predict(task, matrices[0][~inside & known], label[~inside & known], matrices[0][inside])
+    found = [scores]
+    for matrix in matrices[1:]:
+        found.append(fit_predict(task, matrices[0][known], label[known], matrix))
+    return found
+
+
+def _loss(task: Task, label: Floats, score: Floats) -> Floats:
+    if task is Task.BINARY:
+        p = np.clip(score, FLOOR, 1 - FLOOR)
+        return np.asarray(-(label * np.log(p) + (1 - label) * np.log1p(-p)))
+    return np.abs(label - score)
+
+
+def _refuse_in_sample(
+    batch: Batch, given: Floats, proxy: Floats, place: Ints, task: Task, section: ModelSection
+) -> None:
+    """Refuse scores that are better on training rows than a model can be on time it has not seen."""
+    assert batch.label is not None
+    ok = np.isfinite(batch.label) & np.isfinite(given) & np.isfinite(proxy)
+    gain = _loss(task, batch.label[ok], proxy[ok]) - _loss(task, batch.label[ok], given[ok])
+    unseen = float(_loss(task, batch.label[ok], proxy[ok]).mean())
+    counts = np.bincount(place[ok])
+    means = np.bincount(place[ok], weights=gain)[counts > 0] / counts[counts > 0]
+    error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.inf
+    if gain.mean() > TOO_GOOD * unseen and means.mean() > 3 * error:
+        column = section.source.prediction.score or section.source.prediction.value
+        raise FrameError(
+            f"the scores in {column} are in-sample: their loss on training rows is {unseen - gain.mean():.3f}, on time "
+            f"it has not seen a model reaches {unseen:.3f}; give out-of-fold scores or leave the column out."
+        )
+
+
+def _scored(batch: Batch, score: Floats | None) -> Batch:
+    return Batch(
+        rows=batch.rows, time=batch.time, columns=batch.columns, score=score, scores=batch.scores, label=batch.label
+    )
+
+
+def _join(batches: list[Batch]) -> Batch:
+    from monitor.source import CategoryValues, NumericValues, Values
+
+    if len(batches) == 1:
+        return batches[0]
+    columns: dict[str, Values] = {}
+    for name, first in batches[0].columns.items():
+        others = [batch.columns[name] for batch in batches]
+        if isinstance(first, NumericValues):
+            numeric = [values for values in others if isinstance(values, NumericValues)]
+            columns[name] = NumericValues(
+                values=np.concatenate([v.values for v in numeric]),
+                missing=np.concatenate([v.missing for v in numeric]),
+                unparseable=np.concatenate(
+                    [np.zeros(len(v.values), bool) if v.unparseable is None else v.unparseable for v in numeric]
+                ),
+            )
+            continue
+        texts = [values for values in others if isinstance(values, CategoryValues)]
+        names = sorted({text for values in texts for text in values.categories})
+        index = {text: i for i, text in enumerate(names)}
+        codes = [np.array([*(index[t] for t in v.categories), -1], np.int32)[v.codes] for v in texts]
+        columns[name] = CategoryValues(codes=np.concatenate(codes), categories=tuple(names))
+
+    def both(pick: Callable[[Batch], Floats | None]) -> Floats | None:
+        found = [pick(batch) for batch in batches]
+        if all(one is None for one in found):
+            return None
+        return np.concatenate(
+            [np.full(b.rows, np.nan) if one is None else one for b, one in zip(batches, found, strict=True)]
+        )
+
+    return Batch(
+        rows=sum(batch.rows for batch in batches),
+        time=np.concatenate([batch.time for batch in batches]),
+        columns=columns,
+        score=both(lambda b: b.score),
+        label=both(lambda b: b.label),
+        scores=None if any(b.scores is None for b in batches) else np.concatenate([b.scores for b in batches]),
+    )
+
+
+def _answers(section: ModelSection) -> list[str]:
+    outcome = section.source.outcome
+    target = None if outcome is None else (outcome.label or outcome.value)
+    return [name for name in (*section.source.prediction.columns().values(), target) if name]
+
+
+def _has_score(table: pa.Table, section: ModelSection) -> bool:
+    columns = section.source.prediction.columns()
+    return any(name in table.column_names for role, name in columns.items() if role != "label")
+
+
+def _sample(table: pa.Table, columns: list[str], rng: np.random.Generator) -> bytes:
+    chosen = np.arange(table.num_rows)
+    if table.num_rows > SAMPLE_ROWS:
+        chosen = np.sort(rng.choice(table.num_rows, SAMPLE_ROWS, replace=False))
+    return _parquet(table.select([c for c in columns if c in table.column_names]).take(pa.array(chosen)))
+
+
+def _head(table: pa.Table, columns: list[str]) -> bytes:
+    chosen = np.linspace(0, table.num_rows - 1, min(GOLDEN_ROWS, table.num_rows)).astype(np.int64)
+    return _parquet(table.select([c for c in columns if c in table.column_names]).take(pa.array(chosen)))
+
+
+def _parquet(table: pa.Table) -> bytes:
+    target = io.BytesIO()
+    pyarrow.parquet.write_table(table, target, compression="zstd")
+    return target.getvalue()
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _moment(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(int(microseconds) / 1e6, UTC)
