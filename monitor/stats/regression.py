@@ -1,0 +1,74 @@
+"""Figures of a regression from sums, and the quantiles of a histogram."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def mean_and_error(n: float, total: float, squares: float) -> tuple[float, float]:
+    """Return the mean of n values and its standard error from Σx and Σx²; NaN where it cannot be told.
+
+    >>> mean_and_error(4, 10, 30)  # 1, 2, 3, 4
+    (2.5, 0.6454972243679028)
+    """
+    if n <= 0:
+        return math.nan, math.nan
+    mean = total / n
+    if n < 2:
+        return mean, math.nan
+    return mean, math.sqrt(max(squares / n - mean**2, 0.0) / (n - 1))
+
+
+def r_squared(n: float, error2: float, label: float, label2: float) -> float:
+    """Return 1 − Σ(y − p)² / Σ(y − ȳ)²; NaN when the labels do not vary."""
+    if n < 2:
+        return math.nan
+    spread = label2 - label**2 / n
+    return 1 - error2 / spread if spread > 1e-12 * max(label2, 1e-300) else math.nan
+
+
+def linear_fit(n: float, x: float, y: float, x2: float, xy: float) -> tuple[float, float]:
+    """Return slope and intercept of the least-squares line of y on x from sums; (1, mean gap) if x does not vary."""
+    spread = x2 - x**2 / n
+    if spread <= 1e-12 * max(x2, 1e-300):
+        return 1.0, (y - x) / n
+    slope = (xy - x * y / n) / spread
+    return slope, (y - slope * x) / n
+
+
+def representatives(edges: ArrayLike, counts: ArrayLike, total: float) -> Floats:
+    """Return one value per bin of a histogram: the middle, and for the two open ends what ``total`` leaves for them.
+
+    ``counts`` has one entry more than ``edges``; ``total`` is the sum of all values. The rest of the sum goes to the
+    fuller of the two ends; the other keeps its edge.
+    """
+    edges = np.asarray(edges, np.float64)
+    counts = np.asarray(counts, np.float64)
+    values = np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
+    end = len(values) - 1 if counts[-1] >= counts[0] else 0
+    if counts[end]:
+        rest = (total - float(counts @ values) + counts[end] * values[end]) / counts[end]
+        values[end] = max(rest, edges[-1]) if end else min(rest, edges[0])
+    return values
+
+
+def weighted_median(values: ArrayLike, counts: ArrayLike) -> float:
+    """Return the value at half the counts; NaN without any. ``values`` ascend."""
+    held = np.cumsum(np.asarray(counts, np.float64))
+    if not len(held) or not held[-1]:
+        return math.nan
+    return float(np.asarray(values, np.float64)[int(np.searchsorted(held, held[-1] / 2))])
+
+
+def minimise(cost: Callable[[float], float], candidates: ArrayLike) -> tuple[float, float]:
+    """Return the candidate of the lowest cost, and that cost."""
+    options = np.asarray(candidates, np.float64)
+    costs = [cost(float(option)) for option in options]
+    place = int(np.argmin(costs))
+    return float(options[place]), float(costs[place])
