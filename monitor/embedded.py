@@ -151,7 +151,7 @@ def start(data_dir: Path, *, settings: Mapping[str, str] | None = None) -> Embed
     data_dir = Path(data_dir).absolute()
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        users, lock = (_open_lock(data_dir / name) for name in ("postgres.users", "postgres.lock"))
+        users, lock = (_open_own(data_dir / name) for name in ("postgres.users", "postgres.lock"))
     except OSError as error:
         raise EmbeddedPostgresError(
             f"The embedded Postgres cannot use the directory {data_dir} ({error.strerror}): choose one of yours."
@@ -186,7 +186,7 @@ def _binaries() -> Path:
     return directory
 
 
-def _open_lock(path: Path) -> IO[Any]:
+def _open_own(path: Path) -> IO[Any]:
     file = path.open("a")
     if os.geteuid() == 0:  # root may visit a user's directory, and the user must be able to come back to it
         owner = path.parent.stat()
@@ -233,14 +233,20 @@ def _launch(binaries: Path, data_dir: Path, lock: IO[Any], settings: Mapping[str
         "log": str(data_dir / "postgres.log"),
         "temporary": None if directory == cluster else str(directory),
     }
+    with _open_own(data_dir / "postgres.log") as log:
+        return _start_supervisor(task, log)
+
+
+def _start_supervisor(task: Task, log: IO[Any]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-I", "-S", str(Path(__file__).resolve().with_name("supervisor.py")), json.dumps(task)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=log,  # it may outlive us, and whoever reads our messages to their end must not wait for it
         text=True,
         cwd="/",
         env=_environment(),
-        pass_fds=[lock.fileno()],
+        pass_fds=[task["lock"]],
         start_new_session=True,  # Ctrl-C in the terminal is for the program that uses the server, not for the server
     )
 
@@ -298,7 +304,7 @@ def _identity(cluster: Path) -> tuple[list[str], dict[str, Any]]:
         return [], {"user": status.st_uid, "group": status.st_gid, "extra_groups": []}
     if me != status.st_uid:
         raise EmbeddedPostgresError(
-            f"The directory {cluster} belongs to user {status.st_uid} but this process is user {me}: run it as that one."
+            f"The directory {cluster} belongs to user {status.st_uid} and not to user {me}: run this as that user."
         )
     if me != 0 and _has_a_name(me):
         return [], {}

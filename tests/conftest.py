@@ -31,20 +31,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the marks of this project; others are errors."""
     config.addinivalue_line(
         "markers",
-        "needs(*names): programs, modules or environment variables without which the test skips; in CI it fails instead",
+        "needs(*names): programs, modules or environment variables without which a test skips, and in CI fails",
     )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose needs are not met; where CI is set, fail it, because there a skip would hide a missing install."""
+    """Skip a test whose needs are not met; in CI fail it, because there a skip would hide a missing install."""
     missing = [name for mark in item.iter_markers("needs") for name in mark.args if not available(name)]
     if not missing:
         return
     reason = f"needs {', '.join(missing)}"
     if os.environ.get("CI") == "true":
-        pytest.fail(
-            f"{reason}: in CI everything that a test needs has to be there (.ci/run installs it)", pytrace=False
-        )
+        pytest.fail(f"{reason}: CI must have what tests need, so install it in .ci/run", pytrace=False)
     pytest.skip(reason)
 
 

@@ -1,0 +1,102 @@
+"""Who may import whom: `stats` ← nouns ← decisions ← checks, channels, sources ← evaluation ← worker, web, cli.
+
+A module is core, pure and free of clocks, unless it is named here as an edge of the program.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "monitor"
+SQL = {"tables", "store", "ledger", "outbox", "schema", "sources", "migrations"}
+TOP = {"evaluation", "backfill", "worker", "web", "cli", "commands", "demo", "__main__"}
+EDGES = (
+    SQL | TOP | {"channels", "embedded", "supervisor", "config", "resources", "serving", "report", "charts", "metrics"}
+)
+LIBRARIES = {"sqlalchemy", "psycopg", "httpx", "psutil", "apscheduler", "pyarrow", "pandas", "aiosmtplib", "litestar"}
+LIBRARIES |= {
+    "adbc_driver_postgresql",
+    "evidently",
+    "sklearn",
+    "matplotlib",
+    "pyspark",
+    "smtplib",
+    "socket",
+    "subprocess",
+}
+CLOCKS = {
+    "datetime.now",
+    "datetime.utcnow",
+    "datetime.today",
+    "date.today",
+    "time.time",
+    "time.monotonic",
+    "time.sleep",
+}
+WRITES_SQL = {"sqlalchemy", "alembic", "adbc_driver_postgresql"}
+
+SOURCES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def layer(module: str) -> str:
+    return module.split("/")[0]
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node of a tree but those that only the type checker sees."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            continue
+        yield child
+        yield from statements(child)
+
+
+@cache
+def imports(module: str) -> set[str]:
+    """The modules that `module` imports anywhere, with dots; of ours also the module that a name is taken from."""
+    found: set[str] = set()
+    for node in statements(ast.parse(SOURCES[module].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively; say monitor.…"
+            found |= {f"{node.module}", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def ours(module: str) -> set[str]:
+    return {path for path in SOURCES if f"monitor.{path.replace('/', '.')}" in imports(module)}
+
+
+@pytest.mark.parametrize("module", [module for module in SOURCES if layer(module) not in EDGES])
+def test_the_core_touches_no_database_no_network_no_process_and_no_clock(module: str) -> None:
+    assert not {name.split(".")[0] for name in imports(module)} & LIBRARIES
+    tree = ast.parse(SOURCES[module].read_text())
+    attributes = {
+        ".".join(ast.unparse(node).split(".")[-2:]) for node in statements(tree) if isinstance(node, ast.Attribute)
+    }
+    assert not attributes & CLOCKS, "`now` is an argument"
+    assert not {name for name in ours(module) if layer(name) in EDGES}
+
+
+def test_statistics_import_nothing_of_ours() -> None:
+    assert not [(m, name) for m in SOURCES if layer(m) == "stats" for name in ours(m) if layer(name) != "stats"]
+
+
+def test_implementations_do_not_import_each_other() -> None:
+    plural = {"checks", "channels", "sources"}
+    assert not [(m, name) for m in SOURCES if layer(m) in plural for name in ours(m) if layer(name) == layer(m)]
+
+
+def test_only_the_store_the_sources_and_the_composition_root_know_sqlalchemy() -> None:
+    knowing = {layer(m) for m in SOURCES if {name.split(".")[0] for name in imports(m)} & WRITES_SQL}
+    assert knowing <= SQL | TOP
+
+
+def test_nothing_imports_what_is_above_it() -> None:
+    assert not [(m, name) for m in SOURCES if layer(m) not in TOP for name in ours(m) if layer(name) in TOP]
