@@ -7,7 +7,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -100,7 +100,7 @@ class Reference:
         return next((name for name, members in self.upstreams.items() if feature in members), feature)
 
     def to_bytes(self) -> bytes:
-        """Return versioned bytes; the reference id is their hash."""
+        """Return versioned bytes; the reference id is their hash, so the moment of creation is not among them."""
 
         def b64(data: bytes) -> str:
             return base64.b64encode(data).decode()
@@ -110,7 +110,6 @@ class Reference:
             "model": self.model,
             "version": self.version,
             "task": self.task.value,
-            "created_at": self.created_at.isoformat(),
             "spec": _spec_to_json(self.spec),
             "timeline": self.timeline,
             "windows": [[w.start.isoformat(), w.end.isoformat()] for w in self.windows],
@@ -134,11 +133,11 @@ class Reference:
 
     @cached_property
     def id(self) -> str:
-        """SHA-256 of the content in hex; the moment of creation is no content."""
-        return hashlib.sha256(replace(self, created_at=datetime(1970, 1, 1, tzinfo=UTC)).to_bytes()).hexdigest()
+        """SHA-256 of the content in hex."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Reference:
+    def from_bytes(cls, data: bytes, *, created_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)) -> Reference:
         """Return the reference in ``data``; raises ValueError for a newer format."""
         head = json.loads(zlib.decompress(data))
         if head["format"] != FORMAT:
@@ -149,7 +148,7 @@ class Reference:
             model=head["model"],
             version=head["version"],
             task=Task(head["task"]),
-            created_at=datetime.fromisoformat(head["created_at"]),
+            created_at=created_at,
             spec=_spec_from_json(head["spec"]),
             timeline=head["timeline"],
             windows=tuple(
