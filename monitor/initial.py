@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -205,7 +205,7 @@ class _Draft:
         return "\n".join([*_head(self.table), *self._source(model, url), *_tail()])
 
     def _source(self, model: str, url: str) -> Iterator[str]:
-        yield from ("models:", f"  {_yaml(model)}:", "    source:", f"      url: {_address(url)}")
+        yield from ("models:", f"  {_yaml(model, key=True)}:", "    source:", f"      url: {_address(url)}")
         yield f"      table: {_yaml(self.table.qualified)}"
         yield f"      time: {_yaml(self.time)}"
         for key, column, meaning in (
@@ -222,7 +222,7 @@ class _Draft:
             if feature.type is None:
                 yield f"        # left out: {_comment(feature.name)} ({_comment(feature.why)})"
             else:
-                item = f"{_yaml(feature.name)}: {{{place}, type: {feature.type}}}"
+                item = f"{_yaml(feature.name, key=True)}: {{{place}, type: {feature.type}}}"
                 yield f"        {item}  # {_comment(feature.why)}"
         if not any(feature.type for feature in self.features):
             yield f"        {MISSING}: numeric  # no feature was found"
@@ -231,12 +231,14 @@ class _Draft:
         if upstreams:
             yield "      upstreams:  # guessed by the first word of the names: which features break together?"
             for word, names in upstreams.items():
-                yield f"        {_yaml(word)}: [{', '.join(map(_yaml, names))}]"
+                yield f"        {_yaml(word, key=True)}: [{', '.join(map(_yaml, names))}]"
 
     def _answer(self) -> Iterator[str]:
         answer = self.prediction or {"score": MISSING}
         if "scores" in answer:
-            classes = ", ".join(f"{_yaml(name)}: {_yaml(column)}" for name, column in answer["scores"].items())
+            classes = ", ".join(
+                f"{_yaml(name, key=True)}: {_yaml(column)}" for name, column in answer["scores"].items()
+            )
             answer = {**answer, "scores": f"{{{classes}}}"}
         items = ", ".join(
             f"{key}: {value if key in ('scores', 'threshold') else _yaml(value)}" for key, value in answer.items()
@@ -297,7 +299,8 @@ def _without_password(url: str) -> str:
         return ""
     user, at, host = parts.netloc.rpartition("@")
     query = "&".join(item for item in parts.query.split("&") if not item.startswith("password="))
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))
+    # urlunsplit would write postgresql:/d for an address without a host
+    return f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}{'?' if query else ''}{query}"
 
 
 def _address(url: str) -> str:
@@ -307,13 +310,13 @@ def _address(url: str) -> str:
     )
 
 
-def _yaml(text: str | None) -> str:
-    """Return a text as YAML reads it back, quoted where that is not certain."""
+def _yaml(text: str | None, *, key: bool = False) -> str:
+    """Return a text as YAML reads it back, quoted where in doubt; `${` is special in values, not in keys."""
     plain = text or ""
     reserved = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*([.-][A-Za-z_][A-Za-z0-9_]*)*", plain) and plain.lower() not in reserved:
         return plain
-    return json.dumps(plain.replace("${", "$${"), ensure_ascii=False)
+    return json.dumps(plain if key else plain.replace("${", "$${"), ensure_ascii=False)
 
 
 def _comment(text: str) -> str:

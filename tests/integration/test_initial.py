@@ -34,7 +34,7 @@ CREATE TABLE serving.unrelated (id int, label text);
 """
 
 JSON = """
-CREATE TABLE answers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamp, inputs jsonb, "Mixed Case" int,
+CREATE TABLE answers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamp, inputs jsonb, "Mixed Case" int, "odd: ${x} #'" real,
   prediction double precision, actual_price double precision);
 INSERT INTO answers (at, inputs, "Mixed Case", prediction)
 SELECT now(), jsonb_build_object('age', i, 'city', 'c' || i % 3, 'vip', i % 2 = 0, 'id', i, 'nested', '{"a": 1}'::jsonb,
@@ -107,6 +107,7 @@ def test_json_features_and_odd_names_become_a_valid_configuration(conn: Connecti
     assert not isinstance(source.features, str)
     assert {name: (feature.place, str(feature.type)) for name, feature in source.features.items()} == {
         "Mixed Case": ("Mixed Case", "numeric"),
+        "odd: ${x} #'": ("odd: ${x} #'", "numeric"),
         "age": ("inputs.age", "numeric"),
         "city": ("inputs.city", "categorical"),
         "vip": ("inputs.vip", "boolean"),
@@ -139,11 +140,7 @@ def test_an_address_is_written_without_its_password(empty_database: Database, tm
     with psycopg.connect(empty_database.dsn) as conn:
         conn.execute("CREATE TABLE t (id int, at timestamptz, score real)")
     # The embedded server lets every local user in, so it accepts a password that it never asks for.
-    address = empty_database.dsn
-    separator = "&" if "?" in address else "?"
-    with_password = (
-        f"{address}{separator}password=canary-secret" if "://" in address else f"{address} password=canary-secret"
-    )
+    with_password = empty_database.dsn + "&password=canary-secret"
     text = propose(with_password, "t").text
     assert "canary-secret" not in text
     assert "${MONITOR_SOURCE_URL" in text
