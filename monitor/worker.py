@@ -1,0 +1,182 @@
+"""The daemon's heart: what is due is planned, claimed and evaluated; APScheduler only ticks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from monitor import evaluation, ledger
+from monitor.check import Stage
+from monitor.evaluation import CHAMPION
+from monitor.installation import Installation, Monitored
+from monitor.ledger import LeaseLost, Run
+from monitor.model import CatchUp
+from monitor.window import Window
+
+log = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=60)  # a dead owner's run is taken over after this time
+TICK = timedelta(seconds=5)
+DRAIN = timedelta(seconds=8)  # of the ten that an orchestrator waits after SIGTERM
+EVALUATORS = 2
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """Plans and evaluates the windows of one installation; any number of workers may share a store.
+
+    ``clock`` tells the time: the daemon's is the real one, a replay hands in the moments it lives through.
+    """
+
+    installation: Installation
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    owner: str = field(default_factory=lambda: str(uuid.uuid4()))  # fresh per process: a restart is somebody else
+    active: dict[uuid.UUID, Run] = field(default_factory=dict)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    awake: threading.Event = field(default_factory=threading.Event)
+    last_success: datetime | None = None
+
+    def advance(self, now: datetime) -> int:
+        """Plan and evaluate everything due at ``now``, one run after the other; returns how many were done."""
+        self.plan(now)
+        done = 0
+        while not self.stopping.is_set() and self.work(now):
+            done += 1
+        return done
+
+    def plan(self, now: datetime) -> None:
+        """Write every window that is due into the ledger, take back what dead owners held."""
+        with self.installation.engine.begin() as conn:
+            for lost in ledger.rescue(conn):
+                log.warning("took back a run", extra={"model": lost.model, "window": lost.window.start.isoformat()})
+            for watched in self.installation.models.values():
+                for stage in stages(watched):
+                    plan_windows(conn, watched, stage, now=now)
+
+    def work(self, now: datetime) -> bool:
+        """Claim and evaluate one run; False when nothing is due. A failed run goes back to the ledger."""
+        with self.installation.engine.begin() as conn:
+            run = ledger.claim(conn, self.owner, now=now, lease=LEASE, models=list(self.installation.models))
+        if run is None:
+            return False
+        assert run.token is not None
+        self.active[run.run_id] = run
+        extra = {"model": run.model, "part": run.part, "window": run.window.start.isoformat()}
+        try:
+            evaluation.evaluate(self.installation, self.installation.model(run.model), run, now=now)
+            self.last_success = now
+        except LeaseLost:
+            log.warning("lost the run to another process; nothing was written", extra=extra)
+        except Exception as error:
+            log.exception("a run failed", extra=extra)
+            with self.installation.engine.begin() as conn:
+                ledger.fail(conn, run.run_id, run.token, f"{type(error).__name__}: {error}")
+        finally:
+            self.active.pop(run.run_id, None)
+        return True
+
+    def renew(self) -> None:
+        """Renew the leases of what this process works on, on connections of their own."""
+        for run in list(self.active.values()):
+            assert run.token is not None
+            try:
+                with self.installation.pulse.begin() as conn:
+                    ledger.heartbeat(conn, run.run_id, run.token, LEASE)
+            except LeaseLost:
+                log.warning("a lease was lost", extra={"model": run.model, "run_id": str(run.run_id)})
+
+    def loop(self) -> None:
+        """Evaluate until told to stop; sleeps while nothing is due."""
+        while not self.stopping.is_set():
+            try:
+                busy = self.work(self.clock())
+            except sa.exc.OperationalError:
+                log.warning("the store cannot be reached; trying again", exc_info=True)
+                busy = False
+            if not busy:
+                self.awake.wait(TICK.total_seconds())
+                self.awake.clear()
+
+    def tick(self) -> None:
+        """Plan what is due and wake the evaluators; a lost tick is harmless, the next one sees the same."""
+        try:
+            self.plan(self.clock())
+        except sa.exc.OperationalError:
+            log.warning("the store cannot be reached; trying again", exc_info=True)
+        self.awake.set()
+
+    def start(self) -> list[threading.Thread]:
+        """Start the evaluators and return their threads."""
+        threads = [threading.Thread(target=self.loop, name=f"evaluator-{i}", daemon=True) for i in range(EVALUATORS)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def stop(self, threads: Iterable[threading.Thread]) -> None:
+        """Stop claiming, wait for what is running within the grace, give the rest back to the ledger."""
+        self.stopping.set()
+        self.awake.set()
+        deadline = threading.Event()
+        timer = threading.Timer(DRAIN.total_seconds(), deadline.set)
+        timer.start()
+        for thread in threads:
+            while thread.is_alive() and not deadline.is_set():
+                thread.join(0.1)
+        timer.cancel()
+        for run in list(self.active.values()):
+            assert run.token is not None
+            with self.installation.pulse.begin() as conn:
+                ledger.release(conn, run.run_id, run.token)
+
+
+def stages(watched: Monitored) -> tuple[Stage, ...]:
+    """Return the stages a model has: outcomes only where there is an outcome feed."""
+    return (Stage.INPUTS, Stage.OUTCOMES) if watched.section.source.outcome else (Stage.INPUTS,)
+
+
+def wait_of(watched: Monitored, stage: Stage) -> timedelta:
+    """Return how long after its end a window is due."""
+    outcome = watched.section.source.outcome
+    mature = outcome.matures_after if stage is Stage.OUTCOMES and outcome is not None else timedelta(0)
+    return watched.section.lag + mature
+
+
+def due_windows(
+    watched: Monitored, stage: Stage, last: Window | None, *, now: datetime
+) -> tuple[list[Window], list[Window]]:
+    """Return the windows to plan and those to skip, after ``last``, by activity and catch-up policy. Pure."""
+    section, spec = watched.section, watched.spec
+    start, until = section.active_bounds()
+    wait = wait_of(watched, stage)
+    oldest = now - wait - section.max_catch_up
+    first = spec.following(last) if last is not None else spec.starting(oldest if start is None else start)
+    windows: list[Window] = []
+    while first.end + wait <= now and (until is None or first.end <= until):
+        windows.append(first)
+        first = spec.following(first)
+    match section.catch_up:
+        case CatchUp.ALL:
+            planned = [window for window in windows if window.end >= oldest]
+        case CatchUp.LATEST:
+            planned = windows[-1:]
+        case CatchUp.NONE:
+            planned = [window for window in windows if now - (window.end + wait) < spec.pace]
+    return planned, windows[: len(windows) - len(planned)]
+
+
+def plan_windows(conn: sa.Connection, watched: Monitored, stage: Stage, *, now: datetime) -> None:
+    """Write a model's due windows into the ledger; windows beyond the catch-up policy are written as skipped."""
+    last = ledger.last_window(conn, watched.name, CHAMPION, stage.value)
+    planned, skipped = due_windows(watched, stage, last, now=now)
+    if skipped:
+        reason = f"older than max_catch_up when it could be evaluated (catch_up: {watched.section.catch_up})"
+        ledger.skip(conn, watched.name, CHAMPION, stage.value, skipped, reason=reason)
+    if planned:
+        wait = wait_of(watched, stage)
+        ledger.materialise(conn, watched.name, CHAMPION, stage.value, planned, wait=wait)
