@@ -34,7 +34,8 @@ CREATE TABLE serving.unrelated (id int, label text);
 """
 
 JSON = """
-CREATE TABLE answers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamp, inputs jsonb, "Mixed Case" int, "odd: ${x} #'" real,
+CREATE TABLE answers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamp, inputs jsonb, "Mixed Case" int,
+  "odd: ${x} #'" real,
   prediction double precision, actual_price double precision);
 INSERT INTO answers (at, inputs, "Mixed Case", prediction)
 SELECT now(), jsonb_build_object('age', i, 'city', 'c' || i % 3, 'vip', i % 2 = 0, 'id', i, 'nested', '{"a": 1}'::jsonb,
