@@ -14,6 +14,7 @@ import monitor
 from monitor import check, embedded, notification, schema
 from monitor.check import Budget, Check, Costs
 from monitor.config import Config, ModelSection, config_hash, nearest
+from monitor.consistency import typed_options
 from monitor.embedded import EmbeddedPostgres
 from monitor.reference import Reference
 from monitor.window import WindowSpec
@@ -108,29 +109,18 @@ def monitored(name: str, section: ModelSection) -> Monitored:
     """Return a model's checks, budget and costs as its configuration says."""
     spec = section.window_spec()
     known = check.checks.load()
-    active = {n: check.checks.build(n, section.options(n)) for n in known if section.is_enabled(n)}
-    business = section.business
-    costs = None
-    if business.costs is not None or business.fallback_cost is not None:
-        prices = business.costs
-        good = business.good_enough
-        limit = None if good is None else (good.at_most if good.at_most is not None else good.at_least)
-        costs = Costs(
-            currency=business.currency or "USD",
-            false_positive=prices.false_positive if prices else None,
-            false_negative=prices.false_negative if prices else None,
-            under=prices.under if prices else None,
-            over=prices.over if prices else None,
-            fallback=business.fallback_cost,
-            good_enough={} if good is None or limit is None else {good.metric: limit},
-            at_most=good is None or good.at_most is not None,
-        )
+    active = {
+        n: check.checks.build(n, typed_options(cls, section.options(n)))
+        for n, cls in known.items()
+        if section.is_enabled(n)
+    }
+    costs = section.business.money() if section.business.costs or section.business.fallback_cost is not None else None
     return Monitored(
         name=name,
         section=section,
         spec=spec,
         checks=active,
-        budget=Budget(per_month=section.false_alerts_per_month, decisions_per_month=spec.per_month),
+        budget=section.budget(),
         costs=costs,
         config_hash=config_hash(section),
     )

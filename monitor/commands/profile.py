@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +52,7 @@ def profile(
             )
         except FrameError as error:
             raise CommandError(f"No training profile for {model}: {error}") from error
-        store_training(installation, watched, training)
+        store_training(installation, watched, training, moment=now())
     return ExitCode.OK
 
 
@@ -79,7 +80,7 @@ def train_model(
             rows, name = frame.read_file(source), source.name
         else:
             rows, name = frame.read_query(installation.source_dsn(watched.section), query or ""), "the query"
-        training = train(
+        return train(
             watched.name,
             watched.section,
             rows,
@@ -92,7 +93,6 @@ def train_model(
             now=moment,
             progress=lambda text, share: bar.update(task, description=text, completed=share),
         )
-    return training
 
 
 def logged_features(installation: Installation, watched: Monitored) -> dict[str, Kind]:
@@ -103,14 +103,36 @@ def logged_features(installation: Installation, watched: Monitored) -> dict[str,
         return logs.features()
 
 
-def store_training(installation: Installation, watched: Monitored, training: Training) -> None:
+def store_training(installation: Installation, watched: Monitored, training: Training, *, moment: datetime) -> None:
     """Store the profile and say what it is worth."""
     from monitor import store
     from monitor.checks.drift import achieved_rate
 
     reference = training.reference
+    profile = reference.total
     with installation.engine.begin() as conn:
-        store.save_reference(conn, reference, sample=training.sample, golden=training.golden)
+        store.save_reference(
+            conn,
+            model=watched.name,
+            body=reference.to_bytes(),
+            active_from=moment,
+            model_version=reference.version,
+            created_at=moment,
+            rows=reference.rows,
+            holdout_rows=reference.holdout_rows,
+            time_from=reference.windows[0].start if reference.timeline else None,
+            time_to=reference.windows[-1].end if reference.timeline else None,
+            windows_for_variance=len(reference.windows),
+            calibrating=reference.calibrating,
+            features={column.name: column.kind.value for column in profile.layout.columns},
+            packages=dict(reference.packages),
+            python_version=reference.python_version,
+            importance=dict(reference.importance),
+            business=dict(reference.business),
+            source=reference.source,
+            sample=training.sample,
+            golden=training.golden,
+        )
     for remark in training.remarks:
         say(remark)
     windows = len(reference.windows)

@@ -9,7 +9,6 @@ import typer
 
 from monitor import schema
 from monitor.command import CommandError, ConfigOption, ExitCode, Format, configuration, say, show
-from monitor.failure import reason
 from monitor.installation import opened
 
 database = typer.Typer(help="The monitor's own database.", no_args_is_help=True)
@@ -60,15 +59,11 @@ def query(
     config: ConfigOption = None,
 ) -> None:
     """Run read-only SQL on the history, also with the embedded database."""
-    from monitor.store import select_readonly
+    from monitor.history import QueryError, select_readonly
 
-    with opened(configuration(config)) as installation, installation.engine.begin() as conn:
+    with opened(configuration(config)) as installation, installation.engine.connect() as conn:
         try:
-            rows = select_readonly(conn, statement)
-        except sa.exc.OperationalError:
-            raise
-        except sa.exc.DBAPIError as error:
-            raise CommandError(
-                f"The statement was refused: {reason(error)}; correct it (only SELECT is allowed)."
-            ) from error
-    show(rows, form=form, empty="no rows")
+            answer = select_readonly(conn, statement)
+        except QueryError as error:
+            raise CommandError(str(error)) from error
+    show(answer.records(), form=form, empty="no rows")

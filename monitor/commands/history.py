@@ -1,0 +1,198 @@
+"""What the history says: ``status``, ``history``, ``alerts``, ``recommendations``."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from monitor import episode, history
+from monitor.command import (
+    CommandError,
+    ConfigOption,
+    ExitCode,
+    Format,
+    JsonOption,
+    configuration,
+    moment,
+    now,
+    say,
+    show,
+)
+from monitor.config import nearest
+from monitor.installation import opened
+from monitor.recommendation import RecommendationState
+
+ACKNOWLEDGED_FOR = timedelta(hours=72)
+LIGHT_CODES = {"green": ExitCode.OK, "yellow": ExitCode.WARNING, "red": ExitCode.WARNING, "grey": ExitCode.UNCLEAR}
+
+alerts = typer.Typer(help="Alerts: list them, or acknowledge one.", invoke_without_command=True)
+recommendations = typer.Typer(help="Recommendations: list them, approve or dismiss one.", invoke_without_command=True)
+
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Most rows.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Enter the commands."""
+    app.command("status")(status)
+    app.command("history")(history_of)
+    app.add_typer(alerts, name="alerts")
+    app.add_typer(recommendations, name="recommendations")
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], *names: str) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
+    """Show each model's light; 0 all green, 1 something is wrong, 2 something could not be judged."""
+    with opened(configuration(config)) as installation, installation.engine.begin() as conn:
+        rows = history.status(conn)
+    names = ("model", "light", "since", "worst_subject", "worst_effect", "last_window_end", "next_due_at")
+    more = ("open_alerts", "open_recommendation", "reference_age")
+    show(rows if as_json else _columns(rows, *names, *more), form=_form(as_json), empty="no model has run yet")
+    codes = {LIGHT_CODES[row["light"]] for row in rows}
+    return ExitCode.WARNING if ExitCode.WARNING in codes else max(codes, default=ExitCode.UNCLEAR)
+
+
+def _form(as_json: bool) -> Format:
+    return Format.JSON if as_json else Format.TABLE
+
+
+def history_of(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    feature: Annotated[str | None, typer.Option("--feature", "-f", help="Drift of one feature instead.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="First window, a date or time.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Windows before this date or time.")] = None,
+    limit: LimitOption = 30,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the newest windows of a model, or the drift of one feature."""
+    bounds: dict[str, Any] = {"since": moment(since, "--since"), "until": moment(until, "--until"), "limit": limit}
+    with opened(configuration(config)) as installation, installation.engine.begin() as conn:
+        installation.model(model)
+        if feature is None:
+            rows = history.rows_of(conn, "run_history", model=model, **bounds)
+            names: tuple[str, ...] = ("window_start", "window_end", "revision", "state", "reason", "rows_read")
+            names = (*names, "rows_duplicate", "rows_late", "labels_joined", "seconds")
+        else:
+            rows = history.rows_of(conn, "drift_metrics", model=model, column_name=feature, **bounds)
+            if not rows:
+                known = {row["column_name"] for row in history.rows_of(conn, "drift_metrics", model=model, limit=500)}
+                if feature not in known:
+                    near = nearest(feature, known)
+                    hint = f"did you mean {near}?" if near else f"known are {', '.join(sorted(known)) or 'none yet'}."
+                    raise CommandError(f"{model} has no feature {feature} in its history; {hint}")
+            names = ("window_start", "n_current", "population_stability_index", "ks_statistic", "wasserstein_distance")
+            names = (*names, "js_distance", "null_share_delta", "effect", "minimum_detectable", "verdict", "severity")
+    show(rows if as_json else _columns(rows, *names), form=_form(as_json), empty="no window yet")
+
+
+@alerts.callback()
+def list_alerts(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Of one model.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Resolved and pending ones too.")] = False,
+    limit: LimitOption = 50,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List open alerts, newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    wanted: dict[str, Any] = {} if everything else {"state": ["firing", "recovering"]}
+    if model is not None:
+        wanted["model"] = model
+    with opened(configuration(config)) as installation, installation.engine.begin() as conn:
+        rows = history.rows_of(conn, "alert_history", limit=limit, **wanted)
+    names = ("alert_key", "model", "severity", "state", "cause", "opened_window_start", "resolved_window_start")
+    shown = _columns(rows, *names, "title", "acknowledged_by")
+    for row in shown:
+        row["alert_key"] = row["alert_key"][:12]
+    show(rows if as_json else shown, form=_form(as_json), empty="no open alert")
+
+
+@alerts.command("ack")
+def acknowledge(
+    key: Annotated[str, typer.Argument(help="Key of the alert, or its beginning.")],
+    by: Annotated[str | None, typer.Option("--by", help="Who; default the current user.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Take an open alert on: it is not repeated for 72 hours unless it gets worse."""
+    at = now()
+    with opened(configuration(config)) as installation, installation.engine.begin() as conn:
+        try:
+            alert = episode.find_alert(conn, key)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        if alert is None:
+            raise CommandError(f"No alert has a key that begins with {key}; `monitor alerts --all` lists them.")
+        person = by or getpass.getuser()
+        if not episode.acknowledge(conn, alert, by=person, at=at, until=at + ACKNOWLEDGED_FOR):
+            raise CommandError(f"Alert {alert.key[:12]} is {alert.state}, so there is nothing to acknowledge.")
+    say(f"{person} acknowledged {alert.title or alert.family} until {at + ACKNOWLEDGED_FOR:%Y-%m-%d %H:%M} UTC.")
+
+
+@recommendations.callback()
+def list_recommendations(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Of one model.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Decided and superseded ones too.")] = False,
+    limit: LimitOption = 50,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List open recommendations, newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    wanted: dict[str, Any] = {} if everything else {"state": "open"}
+    if model is not None:
+        wanted["model"] = model
+    with opened(configuration(config)) as installation, installation.engine.begin() as conn:
+        rows = history.rows_of(conn, "recommendation_history", limit=limit, **wanted)
+    names = ("recommendation_id", "model", "action", "state", "window_start", "why", "why_not")
+    shown = _columns(rows, *names, "expected_benefit", "expected_cost", "currency")
+    show(rows if as_json else shown, form=_form(as_json), empty="no open recommendation")
+
+
+def _decide(identity: str, state: RecommendationState, by: str | None, config: Any) -> None:
+    try:
+        chosen = UUID(identity)
+    except ValueError as error:
+        raise CommandError(f"{identity} is no recommendation id; `monitor recommendations` lists them.") from error
+    person = by or getpass.getuser()
+    with opened(configuration(config)) as installation, installation.engine.begin() as conn:
+        advice = episode.load_recommendation(conn, chosen)
+        if advice is None:
+            raise CommandError(f"There is no recommendation {identity}; `monitor recommendations --all` lists them.")
+        if not episode.decide_recommendation(conn, chosen, state, by=person, at=now()):
+            raise CommandError(f"Recommendation {identity} is {advice.state} already, so it cannot be {state}.")
+        webhook = installation.model(advice.model).section.retraining.webhook
+    say(f"{person} {state} {advice.action} for {advice.model}.")
+    if webhook is not None and state is RecommendationState.APPROVED:
+        say("The retraining webhook is not called by this version yet; start the retraining yourself.")
+
+
+@recommendations.command("approve")
+def approve(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="Id of the recommendation.")],
+    by: Annotated[str | None, typer.Option("--by", help="Who; default the current user.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Approve a recommendation."""
+    _decide(identity, RecommendationState.APPROVED, by, config)
+
+
+@recommendations.command("dismiss")
+def dismiss(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="Id of the recommendation.")],
+    by: Annotated[str | None, typer.Option("--by", help="Who; default the current user.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Dismiss a recommendation."""
+    _decide(identity, RecommendationState.DISMISSED, by, config)
