@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from monitor.alert import Alert, AlertRules, Transition
-from monitor.check import Check, Evidence, Judgement
-from monitor.notification import Notification
+from monitor.advice import Advice, advise
+from monitor.alert import Alert, AlertRules, AlertState, Identity, Transition, step
+from monitor.check import Cause, Check, Evidence, Finding, Judgement, Severity, Stage, run_checks
+from monitor.expectation import expectation_of
+from monitor.notification import Notification, Reason
 from monitor.proof import History, Prove
-from monitor.recommendation import Recommendation
+from monitor.recommendation import Action, Recommendation, RecommendationState
+from monitor.routing import Scene, notifications_for, share_threads
+
+ROOT_CAUSES: Sequence[tuple[frozenset[str], Severity]] = (
+    (frozenset({"schema"}), Severity.WARNING),
+    (frozenset({"volume", "freshness"}), Severity.CRITICAL),  # few rows are no excuse, no rows are
+    (frozenset({"quality"}), Severity.WARNING),
+    (frozenset({"score"}), Severity.WARNING),
+    (frozenset({"feature"}), Severity.WARNING),
+)
+"""Families from root cause to consequence: while one is open from this severity on, nobody hears of those after it."""
+INHIBITS = 28  # windows from opening; a cause that lasts longer excuses nothing any more
 
 
 @dataclass(frozen=True, kw_only=True)
 class State:
     """What is known of a model before this run.
 
-    ``alerts`` holds the newest episode of every family, open or not; ``recommendations`` the open ones and those of
-    the last 28 windows.
+    ``alerts`` holds the newest episode of every family, open or not; ``recommendations`` at least the open ones.
     """
 
     alerts: Sequence[Alert] = ()
@@ -40,8 +52,9 @@ class Rules:
 class Decision:
     """Everything that follows from one window: stored and sent in one transaction.
 
-    ``memories`` belong to check names (and "recommendation") and are the next window's ``evidence.memories``;
-    ``alerts`` are the changed ones, ``transitions`` what happened to them, ``recommendations`` new or changed ones.
+    ``memories`` belong to check names (and "recommendation") and are ``evidence.memories`` of the next window *of the
+    same stage*; ``alerts`` are the changed ones, ``transitions`` what happened to them, ``recommendations`` new or
+    changed ones.
     """
 
     judgements: Mapping[str, Judgement]
@@ -50,6 +63,11 @@ class Decision:
     transitions: Sequence[Transition] = ()
     notifications: Sequence[Notification] = ()
     recommendations: Sequence[Recommendation] = ()
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All findings in order of the checks."""
+        return [finding for judgement in self.judgements.values() for finding in judgement.findings]
 
 
 def decide(
@@ -66,5 +84,197 @@ def decide(
     history: History | None = None,
     prove: Prove | None = None,
 ) -> Decision:
-    """Return what follows from one window of evidence."""
-    raise NotImplementedError
+    """Return what follows from one window of evidence.
+
+    ``new_id`` gives ids to notifications and recommendations, ``history`` earlier outcome windows, ``prove`` fits
+    challengers; both are called rarely, in the stage of outcomes only.
+    """
+    judgements = dict(run_checks(active_checks, evidence))
+    memories = {name: judgement.memory for name, judgement in judgements.items()}
+    alerts = {alert.key: alert for alert in state.alerts}
+    identity = Identity(
+        model=evidence.model, family="", model_version=model_version, role=role, slice=dict(slice_ or {})
+    )
+    families = _families(judgements, alerts.values(), evidence)
+    changed, transitions = _move(families, alerts, identity, evidence, rules.alerts, now)
+    shared = share_threads(transitions)
+    changed |= shared
+    alerts |= shared
+    transitions = [replace(t, alert=shared.get(t.alert.key, t.alert)) if t.tell else t for t in transitions]
+
+    recommendations = {r.id: r for r in state.recommendations}
+    data = _investigations(transitions, list(recommendations.values()), evidence, identity, now, new_id)
+    recommendations |= {r.id: r for r in data}
+    advice = Advice()
+    performance = judgements.get("performance")
+    if evidence.stage is Stage.OUTCOMES and performance is not None and performance.memory:
+        expected = None if evidence.maybe_reference is None else expectation_of(evidence.maybe_reference)
+        if expected is not None:
+            advice = advise(
+                evidence,
+                performance.memory["series"],
+                expected.calibration,
+                list(alerts.values()),
+                list(recommendations.values()),
+                now=now,
+                new_id=new_id,
+                model_version=model_version,
+                role=role,
+                slice_=slice_,
+                retraining_cost=rules.retraining_cost,
+                history=history,
+                prove=prove,
+            )
+            memories["recommendation"] = advice.memory
+            recommendations |= {r.id: r for r in advice.recommendations}
+    scene = Scene(
+        model=evidence.model,
+        window=evidence.window,
+        label=evidence.spec.label(evidence.window),
+        now=now,
+        new_id=new_id,
+        model_version=model_version,
+        role=role,
+        slice=dict(slice_ or {}),
+    )
+    standing = [r for r in recommendations.values() if r.state is RecommendationState.OPEN]
+    return Decision(
+        judgements=judgements,
+        memories=memories,
+        alerts=list(changed.values()),
+        transitions=transitions,
+        notifications=notifications_for(transitions, families, standing, advice.told, scene),
+        recommendations=[*data, *advice.recommendations],
+    )
+
+
+def _families(judgements: Mapping[str, Judgement], alerts: Any, evidence: Evidence) -> dict[str, list[Finding]]:
+    """Return the findings by family; those on outcomes with the cause that the other alerts suggest."""
+    families: dict[str, list[Finding]] = {}
+    for judgement in judgements.values():
+        for finding in judgement.findings:
+            if finding.family:
+                families.setdefault(finding.family, []).append(finding)
+    if "outcome" in families:
+        standing = next((a for a in alerts if a.family == "outcome" and a.is_open), None)
+        cause = _cause_of_outcome(alerts, evidence) if standing is None else standing.cause
+        families["outcome"] = [replace(finding, cause=cause) for finding in families["outcome"]]
+    return families
+
+
+def _cause_of_outcome(alerts: Any, evidence: Evidence) -> Cause:
+    """Return what explains wrong predictions: broken rows, a score that moved, or else a relation that changed."""
+    start, reach = evidence.window.start, INHIBITS * evidence.spec.pace
+    covering = [
+        alert
+        for alert in alerts
+        if alert.covers(start) and alert.severity is not Severity.INFO and start < alert.opened_window_start + reach
+    ]
+    if any(alert.cause is Cause.DATA for alert in covering):
+        return Cause.DATA
+    if any(alert.family == "score" for alert in covering):
+        return Cause.DRIFT
+    return Cause.CONCEPT
+
+
+def _move(
+    families: Mapping[str, Sequence[Finding]],
+    alerts: dict[str, Alert],
+    identity: Identity,
+    evidence: Evidence,
+    rules: AlertRules,
+    now: datetime,
+) -> tuple[dict[str, Alert], list[Transition]]:
+    """Step every family, root causes first; ``alerts`` is brought up to date."""
+    changed: dict[str, Alert] = {}
+    transitions: list[Transition] = []
+    ended: list[Alert] = []
+    for family in sorted(families, key=lambda name: (_rank(name), name)):
+        own = replace(identity, family=family)
+        before = alerts.get(own.key)
+        done = step(
+            before,
+            families[family],
+            rules,
+            identity=own,
+            window=evidence.window,
+            pace=evidence.spec.pace,
+            now=now,
+            inhibited_by=_inhibitor(family, alerts.values(), evidence),
+        )
+        transitions.extend(done.transitions)
+        if done.ended is not None:
+            ended.append(done.ended)
+        if done.alert is not None and done.alert != before:
+            alerts[own.key] = changed[own.key] = done.alert
+    return {**{f"{a.key}/{a.episode}": a for a in ended}, **changed}, transitions
+
+
+def _rank(family: str) -> int:
+    """Return the place of a family among root causes; what is no part of that order comes last."""
+    head = family.partition(":")[0]
+    return next((i for i, (heads, _) in enumerate(ROOT_CAUSES) if head in heads), len(ROOT_CAUSES))
+
+
+def _inhibitor(family: str, alerts: Any, evidence: Evidence) -> str | None:
+    """Return the key of the open root cause that explains this family, the deepest one first."""
+    rank = _rank(family)
+    if rank == len(ROOT_CAUSES):
+        return None
+    start, reach = evidence.window.start, INHIBITS * evidence.spec.pace
+    severe = {severity: place for place, severity in enumerate((Severity.INFO, Severity.WARNING, Severity.CRITICAL))}
+    roots = [
+        alert
+        for alert in alerts
+        if alert.is_open
+        and _rank(alert.family) < rank
+        and severe[alert.severity] >= severe[ROOT_CAUSES[_rank(alert.family)][1]]
+        and alert.opened_window_start is not None
+        and start < alert.opened_window_start + reach
+    ]
+    return min(roots, key=lambda alert: (_rank(alert.family), alert.key)).key if roots else None
+
+
+def _investigations(
+    transitions: Sequence[Transition],
+    standing: Sequence[Recommendation],
+    evidence: Evidence,
+    identity: Identity,
+    now: datetime,
+    new_id: Callable[[], UUID],
+) -> list[Recommendation]:
+    """Open INVESTIGATE_DATA with a data incident that people hear of, and close it with the incident."""
+    found: list[Recommendation] = []
+    open_ = {r.cause_key: r for r in standing if r.state is RecommendationState.OPEN}
+    for transition in transitions:
+        alert = transition.alert
+        if alert.cause is not Cause.DATA:
+            continue
+        cause_key = f"data:{alert.family}"
+        held = open_.get(cause_key)
+        if held is not None and transition.to_state is AlertState.RESOLVED:
+            found.append(replace(held, state=RecommendationState.DONE, decided_by="monitor", decided_at=now))
+        elif held is None and transition.tell in (Reason.FIRST, Reason.ESCALATED, Reason.REOPENED):
+            subjects = sorted({str(fact["subject"]) for fact in alert.subjects})
+            broken_from = evidence.spec.label(evidence.spec.containing(alert.began_at or evidence.window.start))
+            found.append(
+                Recommendation(
+                    id=new_id(),
+                    model=identity.model,
+                    model_version=identity.model_version,
+                    role=identity.role,
+                    slice=identity.slice,
+                    cause_key=cause_key,
+                    action=Action.INVESTIGATE_DATA,
+                    opened_at=now,
+                    window_start=evidence.window.start,
+                    window_end=evidence.window.end,
+                    evidence=tuple(alert.subjects),
+                    why=f"{alert.title} ({', '.join(subjects)})",
+                    why_not=f"Do not retrain on rows since {broken_from} until it is over: those windows are "
+                    "left out of every evaluation.",
+                    extras={"family": alert.family, "subjects": subjects},
+                )
+            )
+            open_[cause_key] = found[-1]
+    return found

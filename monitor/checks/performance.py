@@ -1,4 +1,4 @@
-"""Performance on matured labels: are the predictions still true, and what does being wrong cost?"""
+"""Performance on matured labels: whether the predictions are still true, and what being wrong costs."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from monitor.check import (
     Verdict,
     register,
 )
+from monitor.expectation import Expectation, expectation_of
 from monitor.metric import Metric, adjusted_costs, has_costs, metrics_of
 from monitor.outcome import OutcomeProfile, Task
 from monitor.reference import ENOUGH_WINDOWS, Reference
 from monitor.source import Floats
-from monitor.stats.calibration import Calibration, calibrate
 from monitor.stats.classification import Z95, auc
 from monitor.stats.eprocess import Detector, advance
 from monitor.stats.regression import mean_and_error
@@ -47,54 +47,15 @@ MUCH_WORSE = 1.5  # times the training loss: a shock of this size is critical
 LOSS_NAME = {Task.BINARY: "log_loss", Task.MULTICLASS: "log_loss", Task.REGRESSION: "capped_error"}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Null:
-    """What honest predictions on training time looked like, window by window."""
-
-    calibration: Calibration
-    usual_labels: float
-    held_out: int
-    total: OutcomeProfile
-    loss: float
-
-
-@lru_cache(maxsize=32)
-def null_of(reference: Reference) -> Null | None:
-    """Return the null of a reference; None when it has no outcomes."""
-    windows = [outcome for outcome in reference.outcomes if outcome is not None and outcome.labelled]
-    total = reference.outcome_total
-    if total is None or not windows:
-        return None
-    theta = np.array([[w.mean("residual"), w.mean("loss")] for w in windows])
-    n = np.array([[w.labelled, w.labelled] for w in windows], np.float64)
-    several = [w for w in windows if w.labelled > 2]
-    unit = np.array(
-        [np.mean([max(w.mean(f"{name}2") - w.mean(name) ** 2, 0.0) for w in several]) for name in ("residual", "loss")]
-        if several
-        else [1.0, 1.0]
-    )
-    held_out = sum(
-        marked for marked, outcome in zip(reference.held_out, reference.outcomes, strict=False) if outcome is not None
-    )
-    return Null(
-        calibration=calibrate(theta, n, unit, np.zeros(len(windows), np.int64)),
-        usual_labels=float(np.median(n[:, 0])),
-        held_out=held_out,
-        total=total,
-        loss=total.mean("loss"),
-    )
-
-
 @lru_cache(maxsize=32)
 def _reference_metrics(reference: Reference, costs: tuple[float | None, ...] | None) -> Mapping[str, Metric]:
-    null = null_of(reference)
+    null = expectation_of(reference)
     if null is None:
         return {}
-    priced = (
-        None
-        if costs is None
-        else Costs(**dict(zip(("false_positive", "false_negative", "under", "over"), costs, strict=True)))
-    )
+    if costs is None:
+        return metrics_of(null.total)
+    false_positive, false_negative, under, over = costs
+    priced = Costs(false_positive=false_positive, false_negative=false_negative, under=under, over=over)
     return metrics_of(null.total, priced)
 
 
@@ -116,7 +77,7 @@ class PerformanceCheck:
 
     def run(self, evidence: Evidence) -> Judgement:
         reference, outcome = evidence.reference, evidence.outcome
-        null = null_of(reference)
+        null = expectation_of(reference)
         if null is None:
             raise MissingEvidenceError(
                 "the training profile has no honest predictions with labels; give `monitor profile` a --holdout file"
@@ -134,7 +95,7 @@ class _Judge:
         evidence: Evidence,
         reference: Reference,
         outcome: OutcomeProfile,
-        null: Null,
+        null: Expectation,
         memory: Mapping[str, Any],
     ) -> None:
         self.evidence, self.reference, self.outcome, self.null, self.memory = evidence, reference, outcome, null, memory
@@ -220,7 +181,7 @@ class _Judge:
         if kept is not None and len(kept) == shape[0] * shape[1]:
             return np.array(kept, np.float64).reshape(shape)
         weight = TRAILING * self.null.usual_labels / max(self.null.total.labelled, 1)
-        return self.null.total.joint * min(weight, 1.0)
+        return np.asarray(self.null.total.joint * min(weight, 1.0), np.float64)
 
     # --- what is stored of every metric
 

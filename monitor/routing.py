@@ -1,0 +1,327 @@
+"""Routing: which changes become which messages, in words a person likes to get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from monitor.alert import HARM, RANK, Alert, Transition
+from monitor.check import Cause, Finding, Severity
+from monitor.notification import Fact, Notification, Reason
+from monitor.recommendation import Action, Recommendation
+from monitor.window import Window
+
+MOST_FACTS = 10
+LOUD = frozenset({Reason.FIRST, Reason.ESCALATED})
+GROUPS = {"outcome": "outcome", "label": "outcome", "score": "score"}
+PREFIXES = {"quality": "data", "feature": "feature", "resource": "resource", "pipeline": "pipeline"}
+HEADLINES = {
+    "outcome": "the outcomes no longer match the predictions",
+    "score": "the score has shifted",
+    "data": "something is wrong with the data",
+    "feature": "a feature has drifted",
+    "resource": "the serving process behaves unusually",
+    "pipeline": "the monitor could not do its work",
+}
+ADVICE = {
+    Action.RECALIBRATE: "recalibrate the model or move its cut-off",
+    Action.RETRAIN: "retrain the model",
+    Action.INVESTIGATE_DATA: "investigate the data",
+    Action.INSUFFICIENT_DATA: "there is too little to go by",
+    Action.WATCH: "watch the model",
+    Action.GET_LABELS: "get labels sooner",
+    Action.ROLL_BACK: "roll back the release",
+    Action.PROMOTE: "promote the candidate",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What all messages of one run have in common."""
+
+    model: str
+    window: Window
+    label: str
+    now: datetime
+    new_id: Callable[[], UUID]
+    model_version: str = ""
+    role: str = "champion"
+    slice: Mapping[str, Any] = field(default_factory=dict)
+
+    def group_key(self, group: str) -> str:
+        """Return the name under which messages of one kind are held together after an outage."""
+        part = "" if not self.slice else ":" + ",".join(f"{k}={v}" for k, v in sorted(self.slice.items()))
+        return f"{self.model}:{self.role}{part}:{group}"
+
+
+def group_of(family: str) -> str:
+    """Return which message a family of findings belongs to.
+
+    >>> group_of("quality:weather"), group_of("label"), group_of("volume"), group_of("resource:serve")
+    ('data', 'outcome', 'data', 'resource:serve')
+    """
+    if family in GROUPS:
+        return GROUPS[family]
+    head = family.partition(":")[0]
+    if head == "resource":
+        return family
+    return PREFIXES.get(head, "data")
+
+
+def share_threads(transitions: Sequence[Transition]) -> dict[str, Alert]:
+    """Return alerts, by key, whose first message is told together with another's: they share its thread."""
+    leaders: dict[str, Alert] = {}
+    changed: dict[str, Alert] = {}
+    for transition in sorted(transitions, key=lambda t: _urgency(t)):
+        if transition.tell is not Reason.FIRST:
+            continue
+        alert, group = transition.alert, group_of(transition.alert.family)
+        leader = leaders.setdefault(group, alert)
+        if leader is not alert:
+            changed[alert.key] = _move_thread(alert, leader.thread_key)
+    return changed
+
+
+def _move_thread(alert: Alert, key: str) -> Alert:
+    threads = [{**t, "key": key} if t["key"] == alert.thread_key else t for t in alert.memory["threads"]]
+    return replace(alert, thread_key=key, memory={**alert.memory, "threads": threads})
+
+
+def notifications_for(
+    transitions: Sequence[Transition],
+    findings: Mapping[str, Sequence[Finding]],
+    recommendations: Sequence[Recommendation],
+    told: Sequence[Recommendation],
+    scene: Scene,
+) -> list[Notification]:
+    """Return the messages of one window.
+
+    ``findings`` are those of this window by family; ``recommendations`` what is open now (data incidents mention
+    theirs), ``told`` those of them that get a message of their own. Openings of one kind are one message; everything
+    else is a reply in the thread of its alert.
+    """
+    found: list[Notification] = []
+    groups: dict[str, list[Transition]] = {}
+    for transition in transitions:
+        if transition.tell is None:
+            continue
+        if transition.tell in LOUD and not transition.in_thread:
+            groups.setdefault(group_of(transition.alert.family), []).append(transition)
+        else:
+            found.append(_reply(transition, findings.get(transition.alert.family, ()), scene))
+    for group, members in groups.items():
+        found.append(_opening(group, sorted(members, key=_urgency), findings, recommendations, scene))
+    found.extend(_advice(recommendation, scene) for recommendation in told)
+    return found
+
+
+def _urgency(transition: Transition) -> tuple[int, int, str]:
+    return (-RANK[transition.alert.severity], transition.tell is not Reason.FIRST, transition.alert.family)
+
+
+def _opening(
+    group: str,
+    members: Sequence[Transition],
+    findings: Mapping[str, Sequence[Finding]],
+    recommendations: Sequence[Recommendation],
+    scene: Scene,
+) -> Notification:
+    first = members[0]
+    alerts = [member.alert for member in members]
+    said = _bad(f for alert in alerts for f in findings.get(alert.family, ()))
+    severity = max((alert.severity for alert in alerts), key=RANK.__getitem__)
+    costs = [str(f.details["cost"]) for f in said if f.details.get("cost")]
+    return Notification(
+        id=scene.new_id(),
+        model=scene.model,
+        reason=first.tell or Reason.FIRST,
+        severity=severity,
+        title=_title(severity, scene, _headline(group, first, alerts)),
+        summary=_summary(first, said),
+        created_at=scene.now,
+        thread_key=first.alert.thread_key,
+        group_key=scene.group_key(group),
+        window_start=scene.window.start,
+        window_end=scene.window.end,
+        window_label=scene.label,
+        facts=[_fact(f) for f in said[:MOST_FACTS]],
+        more_facts=max(0, len(said) - MOST_FACTS),
+        cost=costs[0] if costs else "",
+        next_step=_next_step(group, alerts, recommendations),
+        alert_keys=[alert.key for alert in alerts],
+        chart=next((f.details["chart"] for f in said if f.details.get("chart")), None),
+        role=scene.role,
+        model_version=scene.model_version,
+    )
+
+
+def _reply(transition: Transition, findings: Sequence[Finding], scene: Scene) -> Notification:
+    alert = transition.alert
+    group = group_of(alert.family)
+    said = _bad(findings)
+    headline = _headline(group, transition, [alert])
+    match transition.tell:
+        case Reason.RESOLVED:
+            since = (
+                "" if alert.opened_window_start is None else f" It was open since {alert.opened_window_start:%d %b %Y}."
+            )
+            headline, summary = f"over: {headline}", f"Back within what training showed.{since}"
+        case Reason.REPEATED:
+            headline, summary = f"still: {headline}", _summary(transition, said)
+        case _:
+            headline, summary = f"again: {headline}", _summary(transition, said)
+    severity = Severity.INFO if transition.tell is Reason.RESOLVED else alert.severity
+    costs = [str(f.details["cost"]) for f in said if f.details.get("cost")]
+    return Notification(
+        id=scene.new_id(),
+        model=scene.model,
+        reason=transition.tell or Reason.REOPENED,
+        severity=severity,
+        title=_title(severity, scene, headline),
+        summary=summary,
+        created_at=scene.now,
+        thread_key=alert.thread_key,
+        group_key=scene.group_key(group),
+        in_thread=True,
+        window_start=scene.window.start,
+        window_end=scene.window.end,
+        window_label=scene.label,
+        facts=[_fact(f) for f in said[:MOST_FACTS]],
+        more_facts=max(0, len(said) - MOST_FACTS),
+        cost=costs[0] if costs else "",
+        alert_keys=[alert.key],
+        chart=next((f.details["chart"] for f in said if f.details.get("chart")), None),
+        role=scene.role,
+        model_version=scene.model_version,
+    )
+
+
+def _advice(recommendation: Recommendation, scene: Scene) -> Notification:
+    action = recommendation.action
+    money = ""
+    if recommendation.expected_benefit is not None:
+        money = f"expected benefit {recommendation.currency} {recommendation.expected_benefit:,.0f} in 28 windows"
+        if recommendation.expected_cost is not None:
+            money += f", cost {recommendation.currency} {recommendation.expected_cost:,.0f}"
+    facts = [
+        Fact(subject=str(name), text=f"{value:.4g}" if isinstance(value, float) else str(value))
+        for evidence in recommendation.evidence
+        for name, value in evidence.items()
+        if value is not None and not isinstance(value, list)
+    ]
+    severity = Severity.INFO if action is Action.WATCH else Severity.WARNING
+    since = "" if recommendation.train_since is None else f" Train on rows since {recommendation.train_since:%d %b %Y}."
+    return Notification(
+        id=scene.new_id(),
+        model=scene.model,
+        reason=Reason.RECOMMENDATION,
+        severity=severity,
+        title=f"{action}: {scene.model} – {ADVICE[action]} ({scene.label})",
+        summary=recommendation.why,
+        created_at=scene.now,
+        thread_key=f"recommendation-{recommendation.id}",
+        group_key=scene.group_key("recommendation"),
+        window_start=scene.window.start,
+        window_end=scene.window.end,
+        window_label=scene.label,
+        facts=facts[:MOST_FACTS],
+        cost=money,
+        next_step=f"{recommendation.why_not}{since}".strip(),
+        role=scene.role,
+        model_version=scene.model_version,
+    )
+
+
+def _title(severity: Severity, scene: Scene, headline: str) -> str:
+    role = "" if scene.role == "champion" else f" ({scene.role})"
+    return f"{severity.upper()}: {scene.model}{role} – {headline} ({scene.label})"
+
+
+def _headline(group: str, transition: Transition, alerts: Sequence[Alert]) -> str:
+    head = group.partition(":")[0]
+    headline = HEADLINES[head]
+    if head == "outcome" and transition.alert.cause is Cause.CONCEPT:
+        headline += ", the inputs look ordinary"
+    if head == "data":
+        sources = sorted({a.family.partition(":")[2] or a.family for a in alerts})
+        headline = f"{headline}: {', '.join(sources)}"
+    if head in ("resource", "feature", "pipeline"):
+        headline += f": {transition.alert.family.partition(':')[2]}"
+    if transition.tell is Reason.ESCALATED:
+        headline += f" – {transition.reason}"
+    return headline
+
+
+def _summary(transition: Transition, said: Sequence[Finding]) -> str:
+    alert = transition.alert
+    lead = said[0].message if said and said[0].message else alert.title
+    sentences = [_sentence(lead)] if lead else []
+    if group_of(alert.family) == "outcome":
+        because = {
+            Cause.CONCEPT: "Score and sources look ordinary, so what changed is how outcomes follow from inputs "
+            "(concept drift).",
+            Cause.DATA: "A data incident is open for these rows; look there first.",
+            Cause.DRIFT: "The score has shifted too, so the inputs have moved where the model is less right.",
+        }
+        if alert.cause in because:
+            sentences.append(because[alert.cause])
+    return " ".join(sentences)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _bad(findings: Any) -> list[Finding]:
+    def weight(finding: Finding) -> tuple[float, ...]:
+        size = abs(finding.effect or 0.0) / (finding.materiality or 1.0)
+        return (-RANK[finding.severity], -HARM[finding.verdict], -(finding.impact or 0.0), -size)
+
+    return sorted((f for f in findings if HARM[f.verdict] > 0), key=weight)
+
+
+def _fact(finding: Finding) -> Fact:
+    parts = []
+    if finding.value is not None:
+        usual = "" if finding.reference_value is None else f" (usual {finding.reference_value:.3g})"
+        parts.append(f"{finding.value:.3g}{usual}")
+    if finding.effect is not None:
+        parts.append(f"shift {finding.effect:+.3g}")
+    if finding.threshold is not None:
+        parts.append(f"threshold {finding.threshold:.3g}")
+    if finding.n_current is not None:
+        parts.append(f"n = {finding.n_current:,}")
+    return Fact(
+        subject=finding.subject,
+        statistic=finding.statistic,
+        text=", ".join(parts),
+        value=finding.value,
+        threshold=finding.threshold,
+        effect=finding.effect,
+        n_current=finding.n_current,
+    )
+
+
+def _next_step(group: str, alerts: Sequence[Alert], recommendations: Sequence[Recommendation]) -> str:
+    match group.partition(":")[0]:
+        case "data":
+            keys = {alert.family for alert in alerts}
+            advice = [r for r in recommendations if r.extras.get("family") in keys]
+            words = advice[0].why_not if advice else ""
+            return f"INVESTIGATE_DATA: repair the source before anything else. {words}".strip()
+        case "outcome":
+            cause = alerts[0].cause
+            if cause is Cause.CONCEPT:
+                return "Ask what happened on these days. No retraining yet: that needs two evaluations of four weeks."
+            if cause is Cause.DATA:
+                return "INVESTIGATE_DATA first; outcomes of broken inputs say nothing about the model."
+            return "Watch it; if two evaluations of four weeks fail, you will hear what to do."
+        case "score":
+            return "See in the report which features moved; the digest ranks them."
+        case "resource":
+            return "Look at the process before its limit does it for you."
+        case _:
+            return ""
