@@ -28,7 +28,7 @@ PARTITIONED = [
 # A row outside of every range lands in the default partition, so nothing is refused. When its range gets a partition
 # later, it moves there first, because Postgres does not attach a partition whose rows are still in the default one.
 ENSURE = """
-CREATE FUNCTION monitor.ensure_partitions(since timestamptz, until timestamptz) RETURNS integer
+CREATE FUNCTION monitor.ensure_partitions(every text, since timestamptz, until timestamptz) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     parent record;
@@ -38,7 +38,7 @@ DECLARE
     made integer := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('monitor.partitions', 0));
-    FOR parent IN SELECT * FROM (VALUES {values}) AS listed (name, key, unit) LOOP
+    FOR parent IN SELECT * FROM (VALUES {values}) AS listed (name, key, unit) WHERE unit = every LOOP
         lower_bound := date_trunc(parent.unit, since, 'UTC');
         WHILE lower_bound < until LOOP
             -- In UTC a day is always 24 hours, whatever the session's time zone is.
@@ -110,7 +110,9 @@ def upgrade() -> None:
     values = ", ".join(f"('{name}', '{key}', '{unit}')" for name, key, unit in PARTITIONED)
     for function in (ENSURE, FORGET):
         op.execute(function.replace("{values}", values))
-    op.execute("COMMENT ON FUNCTION monitor.ensure_partitions IS 'Makes the partitions between two times; how many.'")
+    op.execute(
+        "COMMENT ON FUNCTION monitor.ensure_partitions IS 'Makes month or day partitions between two times; how many.'"
+    )
     op.execute("COMMENT ON FUNCTION monitor.forget IS 'Drops what is older than a time from a table; how many rows.'")
 
 

@@ -1,0 +1,162 @@
+"""Questions to the history, asked of the public views; and the reports that were made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import sqlalchemy as sa
+
+from monitor.tables import report as reports
+
+#: Views a person may be shown rows of, with what puts the newest row first.
+NEWEST_FIRST = {
+    "finding_history": "window_start DESC, severity DESC, check_name, subject",
+    "drift_metrics": "window_start DESC, column_name",
+    "drift_history": "window_start DESC, feature, statistic",
+    "profile_metrics": "window_start DESC, column_name",
+    "performance_history": "window_start DESC, metric",
+    "resource_history": "sampled_at DESC",
+    "alert_history": "opened_at DESC NULLS LAST, alert_key",
+    "alert_events": "at DESC",
+    "notification_history": "created_at DESC",
+    "recommendation_history": "opened_at DESC",
+    "run_history": "window_start DESC",
+    "reference_history": "created_at DESC",
+    "request_trace": "logged_at DESC",
+    "circuit_history": "at DESC",
+    "silence_history": "starts_at DESC",
+    "model_status": "model",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a query came to: names of columns, and rows of values in their order."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows by column name."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+class QueryError(ValueError):
+    """A query was not answered; the message is Postgres's, in one sentence."""
+
+
+def status(conn: sa.Connection) -> list[dict[str, Any]]:
+    """Where each model stands, by name."""
+    return rows_of(conn, "model_status")
+
+
+def rows_of(
+    conn: sa.Connection,
+    view: str,
+    *,
+    limit: int | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    **equal: Any,
+) -> list[dict[str, Any]]:
+    """Rows of a view, newest first; ``equal`` are columns and the value, or list of values, they must have.
+
+    ``since`` and ``until`` bound the start of the window, for views that have one.
+    """
+    if view not in NEWEST_FIRST:
+        raise ValueError(f"There is no view {view}; there are {', '.join(NEWEST_FIRST)}.")
+    query: sa.Select[*tuple[Any, ...]] = sa.select(sa.literal_column("*")).select_from(sa.table(view, schema="monitor"))
+    for name, value in equal.items():
+        column: sa.ColumnClause[Any] = sa.column(name)
+        query = query.where(column.in_(value) if isinstance(value, list | tuple) else column == value)
+    if since is not None:
+        query = query.where(sa.column("window_start") >= since)
+    if until is not None:
+        query = query.where(sa.column("window_start") < until)
+    query = query.order_by(sa.text(NEWEST_FIRST[view])).limit(limit)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def select_readonly(conn: sa.Connection, statement: str, *, limit: int | None = None) -> Answer:
+    """Run one statement of a person in a read-only transaction, with schema ``monitor`` first in the search path.
+
+    A fresh connection is needed, because reading only is decided at the begin of a transaction; the transaction is
+    rolled back. Raises QueryError with Postgres's own words. ``limit`` is the number of rows fetched.
+    """
+    with conn.begin() as transaction:
+        conn.exec_driver_sql("SET TRANSACTION READ ONLY")
+        conn.exec_driver_sql("SELECT set_config('search_path', 'monitor, public', true)")
+        driver = conn.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        try:
+            # The pipeline speaks the protocol in which a text is one statement: "commit; delete …" is refused.
+            with driver.cursor() as cursor:
+                with driver.pipeline():
+                    cursor.execute(statement.encode())
+                if cursor.description is None:
+                    raise QueryError("The statement returns no rows; give a SELECT.")
+                columns = tuple(column.name for column in cursor.description)
+                rows = tuple(cursor.fetchall() if limit is None else cursor.fetchmany(limit))
+        except psycopg.Error as error:
+            raise QueryError(sentence(error)) from error
+        finally:
+            transaction.rollback()
+    return Answer(columns=columns, rows=rows)
+
+
+def sentence(error: psycopg.Error) -> str:
+    """What Postgres says, with its hint, in one line."""
+    said = error.diag.message_primary or str(error).strip() or type(error).__name__
+    hint = f" {error.diag.message_hint}" if error.diag.message_hint else ""
+    return f"Postgres says: {said.rstrip('.')}.{hint}"
+
+
+# --- reports ---
+
+
+def save_report(
+    conn: sa.Connection,
+    *,
+    model: str,
+    window_start: datetime,
+    window_end: datetime,
+    created_at: datetime,
+    path: str | None = None,
+    body: bytes | None = None,
+    role: str = "champion",
+    alert_key: str | None = None,
+    episode: int | None = None,
+    note: str | None = None,
+) -> UUID:
+    """Keep a report, by its path or its bytes, and return its id."""
+    values = {
+        "model": model,
+        "role": role,
+        "window_start": window_start,
+        "window_end": window_end,
+        "created_at": created_at,
+        "path": path,
+        "body": body,
+        "alert_key": alert_key,
+        "episode": episode,
+        "note": note,
+    }
+    return conn.execute(sa.insert(reports).values(values).returning(reports.c.report_id)).scalar_one()
+
+
+def load_report(conn: sa.Connection, report_id: UUID) -> Mapping[str, Any] | None:
+    """One report with its body, or None."""
+    row = conn.execute(sa.select(reports).where(reports.c.report_id == report_id)).mappings().one_or_none()
+    return None if row is None else dict(row)
+
+
+def reports_of(conn: sa.Connection, model: str, *, limit: int = 50) -> Sequence[sa.RowMapping]:
+    """The newest reports of a model, without their bodies."""
+    columns = [column for column in reports.c if column.name != "body"]
+    query = sa.select(*columns).where(reports.c.model == model).order_by(reports.c.created_at.desc()).limit(limit)
+    return conn.execute(query).mappings().all()

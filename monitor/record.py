@@ -1,0 +1,174 @@
+"""The record of a window: findings, distances, profiles and performance as rows of the history.
+
+Rows are only ever appended. A window that is judged again gets rows of a higher revision, and the views show the
+newest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from monitor import tables
+from monitor.check import ColumnStatistics, Finding, Performance
+from monitor.column import CategoricalColumn
+from monitor.copying import copy_rows
+from monitor.ledger import Run
+from monitor.profile import ColumnProfile, Profile
+
+Slice = Mapping[str, Any]
+EVERYTHING: Slice = {}
+
+#: What is kept of a column's distribution: enough for a chart, not enough to read off a single row.
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+FREQUENT = 20
+
+
+def stamp(run: Run, slice_: Slice) -> dict[str, Any]:
+    """The key columns of a row that a run writes."""
+    return {
+        "run_id": run.run_id,
+        "model": run.model,
+        "model_version": run.model_version,
+        "role": run.role,
+        "slice": slice_,
+        "window_start": run.window.start,
+        "window_end": run.window.end,
+        "revision": run.revision,
+        "run_part": run.part,
+    }
+
+
+def save_findings(
+    conn: sa.Connection, run: Run, findings: Iterable[Finding], *, evaluated_at: datetime, slice_: Slice = EVERYTHING
+) -> int:
+    """Append findings; returns how many. Two of one check with the same subject, statistic and reference are an error.
+
+    Reference, configuration and code are those of the run. What has no column of its own is in ``extras``.
+    """
+    key = stamp(run, slice_)
+    return copy_rows(
+        conn,
+        tables.finding,
+        [
+            {
+                **key,
+                **{name: getattr(finding, name) for name in FINDING_COLUMNS},
+                "check_name": finding.check,
+                "threshold_source": finding.threshold_source or None,
+                "extras": {name: getattr(finding, name) for name in FINDING_EXTRAS},
+                "reference_id": run.reference_id,
+                "config_hash": run.config_hash,
+                "code_version": run.code_version,
+                "evaluated_at": evaluated_at,
+            }
+            for finding in findings
+        ],
+    )
+
+
+FINDING_EXTRAS = ("family", "cause", "direction", "latched", "details")
+#: Fields of a finding that are columns of the same name.
+FINDING_COLUMNS = tuple(
+    field.name for field in dataclasses.fields(Finding) if field.name not in {*FINDING_EXTRAS, "check"}
+)
+
+
+def save_column_statistics(
+    conn: sa.Connection,
+    run: Run,
+    statistics: Iterable[ColumnStatistics],
+    *,
+    slice_: Slice = EVERYTHING,
+    thresholds: Mapping[str, Mapping[str, float]] | None = None,
+) -> int:
+    """Append the distances of each column; ``thresholds`` are those configured, by column and then by statistic."""
+    key = stamp(run, slice_)
+    names = [field.name for field in dataclasses.fields(ColumnStatistics) if field.name != "column"]
+    return copy_rows(
+        conn,
+        tables.column_statistic,
+        [
+            {
+                **key,
+                **{name: getattr(one, name) for name in names},
+                "column_name": one.column,
+                "reference_id": run.reference_id,
+                "thresholds": (thresholds or {}).get(one.column, {}),
+            }
+            for one in statistics
+        ],
+    )
+
+
+def save_column_profiles(conn: sa.Connection, run: Run, profile: Profile, *, slice_: Slice = EVERYTHING) -> int:
+    """Append what each column of a profile looked like."""
+    key = stamp(run, slice_)
+    return copy_rows(
+        conn,
+        tables.column_profile,
+        [{**key, **column_profile(name, column)} for name, column in profile.columns.items()],
+    )
+
+
+def column_profile(name: str, column: ColumnProfile) -> dict[str, Any]:
+    """The figures of one column; NULL where there is nothing to take a figure of."""
+    rows = column.rows
+    categorical = isinstance(column.column, CategoricalColumn)
+    figures: dict[str, Any] = {
+        "column_name": name,
+        "data_type": column.column.kind.value,
+        "row_count": rows,
+        "num_nulls": column.missing,
+        "num_non_finite": 0 if categorical else column.non_finite,
+        "percent_null": 100 * column.missing / rows if rows else None,
+        "percent_zeros": None,
+        "distinct_count": column.distinct,
+        **dict.fromkeys(("avg", "stddev", "min", "max", "quantiles", "frequent_items", "other_count", "new_count")),
+    }
+    if categorical:
+        frequent = list(column.frequencies.items())[:FREQUENT]
+        return figures | {"frequent_items": dict(frequent), "other_count": column.other, "new_count": column.new}
+    if not column.count:
+        return figures
+    return figures | {
+        "percent_zeros": 100 * column.zeros / rows,
+        "avg": column.mean,
+        "stddev": math.sqrt(column.variance),
+        "min": column.minimum,
+        "max": column.maximum,
+        "quantiles": {str(level): column.quantile(level) for level in QUANTILES},
+    }
+
+
+def save_performance(
+    conn: sa.Connection,
+    run: Run,
+    performances: Iterable[Performance],
+    *,
+    slice_: Slice = EVERYTHING,
+    label_coverage: float | None = None,
+    label_delay_p50: timedelta | None = None,
+    matured: int | None = None,
+    cost_per_prediction: float | None = None,
+    fallback_cost_per_prediction: float | None = None,
+    currency: str | None = None,
+) -> int:
+    """Append performance metrics; the figures given beside them are those of the window and stand in each row."""
+    key = stamp(run, slice_) | {
+        "label_coverage": label_coverage,
+        "label_delay_p50": label_delay_p50,
+        "matured": matured,
+        "cost_per_prediction": cost_per_prediction,
+        "fallback_cost_per_prediction": fallback_cost_per_prediction,
+        "currency": currency,
+    }
+    names = [field.name for field in dataclasses.fields(Performance)]
+    return copy_rows(
+        conn, tables.performance, [{**key, **{name: getattr(one, name) for name in names}} for one in performances]
+    )

@@ -1,0 +1,293 @@
+"""What the engine writes and reads again: models, training profiles, tiles, the memory of checks, process samples.
+
+Every function takes a connection and leaves the transaction to its caller, so that a window's evidence, its alerts
+and what people are told about them are committed together or not at all. The rows of a window's history are written
+by ``record``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from monitor import tables
+from monitor.copying import copy_rows
+from monitor.ledger import Run
+from monitor.record import EVERYTHING, Slice, stamp
+
+#: Windows per check whose memory is kept: enough to judge two days of quarter hours again.
+MEMORIES = 200
+
+
+# --- models and training profiles ---
+
+
+def register_model(
+    conn: sa.Connection,
+    name: str,
+    *,
+    config: Mapping[str, Any],
+    config_hash: str,
+    code_version: str,
+    currency: str | None = None,
+    period: timedelta | None = None,
+    lag: timedelta | None = None,
+    active_from: datetime | None = None,
+    active_until: datetime | None = None,
+) -> None:
+    """Write down a model with the configuration in force; again after each change of it."""
+    values = {
+        "config": config,
+        "config_hash": config_hash,
+        "code_version": code_version,
+        "currency": currency,
+        "period": period,
+        "lag": lag,
+        "active_from": active_from,
+        "active_until": active_until,
+        "updated_at": sa.func.now(),
+        "removed_at": None,
+    }
+    insert = postgresql.insert(tables.model).values(name=name, **values)
+    conn.execute(insert.on_conflict_do_update(index_elements=["name"], set_=values))
+
+
+def remove_models(conn: sa.Connection, *, known: Sequence[str]) -> list[str]:
+    """Mark models that are not configured any more as removed, and return their names; their history stays."""
+    statement = (
+        sa.update(tables.model)
+        .where(tables.model.c.name.not_in(known), tables.model.c.removed_at.is_(None))
+        .values(removed_at=sa.func.now())
+        .returning(tables.model.c.name)
+    )
+    return sorted(conn.scalars(statement))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredReference:
+    """A training profile as it is stored; its rows and golden rows are loaded apart, because they are large."""
+
+    reference_id: str
+    model: str
+    model_version: str | None
+    created_at: datetime
+    active_from: datetime
+    active_until: datetime | None
+    body: bytes
+
+
+def save_reference(conn: sa.Connection, *, model: str, body: bytes, active_from: datetime, **facts: Any) -> str:
+    """Store a training profile, put it in force from a time on and return its id, the SHA-256 of its bytes.
+
+    ``facts`` are the other columns of ``monitor.reference``: model_version, created_at, rows, holdout_rows,
+    time_from, time_to, windows_for_variance, calibrating, features, packages, python_version, importance, business,
+    source, sample, golden. What was in force ends there. A profile that is stored already is put in force again; it
+    never changes.
+    """
+    reference_id = hashlib.sha256(body).hexdigest()
+    kept = tables.reference
+    conn.execute(
+        sa.update(kept)
+        .where(kept.c.model == model, kept.c.active_until.is_(None), kept.c.reference_id != reference_id)
+        .values(active_until=sa.func.greatest(kept.c.active_from, active_from))
+    )
+    values = {"reference_id": reference_id, "model": model, "body": body, "active_from": active_from, **facts}
+    conn.execute(
+        postgresql.insert(kept)
+        .values(values)
+        .on_conflict_do_update(index_elements=["reference_id"], set_={"active_until": None})
+    )
+    return reference_id
+
+
+def load_reference(conn: sa.Connection, model: str, *, at: datetime) -> StoredReference | None:
+    """The training profile in force at a time; before the first one came into force, the first one."""
+    kept = tables.reference
+    query = (
+        sa.select(*(kept.c[field.name] for field in dataclasses.fields(StoredReference)))
+        .where(kept.c.model == model)
+        .order_by(
+            sa.and_(kept.c.active_from <= at, sa.or_(kept.c.active_until.is_(None), kept.c.active_until > at)).desc(),
+            sa.case((kept.c.active_from <= at, kept.c.active_from)).desc().nulls_last(),
+            kept.c.active_from,
+        )
+        .limit(1)
+    )
+    row = conn.execute(query).one_or_none()
+    return None if row is None else StoredReference(**row._mapping)
+
+
+def load_sample(conn: sa.Connection, reference_id: str) -> tuple[bytes | None, bytes | None]:
+    """The sample of training rows and the golden rows of a training profile, as the bytes they were stored as."""
+    kept = tables.reference
+    row = conn.execute(sa.select(kept.c.sample, kept.c.golden).where(kept.c.reference_id == reference_id)).one()
+    return row.sample, row.golden
+
+
+# --- tiles ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTile:
+    """One stored piece of time: the bytes of its profile and what the rows behind it looked like."""
+
+    model: str
+    model_version: str = ""
+    role: str = "champion"
+    slice: Slice = dataclasses.field(default_factory=dict)
+    part: str
+    reference_id: str
+    start: datetime
+    end: datetime
+    body: bytes
+    rows: int = 0
+    rows_duplicate: int = 0
+    rows_late: int = 0
+    rows_clock_skewed: int = 0
+    fingerprint_count: int = 0
+    fingerprint_sum: int = 0
+    next_check_at: datetime | None = None
+    revision: int = 1
+
+
+def save_tiles(conn: sa.Connection, tiles: Sequence[StoredTile]) -> None:
+    """Store tiles, replacing those of the same key; one whose fingerprint changed counts its revision up."""
+    if not tiles:
+        return
+    kept = tables.tile
+    insert = postgresql.insert(kept)
+    new = insert.excluded
+    changed = sa.or_(new.fingerprint_count != kept.c.fingerprint_count, new.fingerprint_sum != kept.c.fingerprint_sum)
+    replaced = {name: new[name] for name in TILE_FACTS} | {
+        "revision": kept.c.revision + sa.cast(changed, sa.Integer),
+        "built_at": sa.func.now(),
+        "checked_at": sa.func.now(),
+    }
+    fields = [field.name for field in dataclasses.fields(StoredTile) if field.name != "revision"]
+    conn.execute(
+        insert.on_conflict_do_update(index_elements=[column.name for column in kept.primary_key], set_=replaced),
+        [{name: getattr(tile, name) for name in fields} for tile in tiles],
+    )
+
+
+TILE_FACTS = (
+    *("end", "body", "rows", "rows_duplicate", "rows_late", "rows_clock_skewed"),
+    *("fingerprint_count", "fingerprint_sum", "next_check_at"),
+)
+
+
+def load_tiles(
+    conn: sa.Connection,
+    *,
+    model: str,
+    role: str,
+    part: str,
+    reference_id: str,
+    start: datetime,
+    end: datetime,
+    slice_: Slice | None = EVERYTHING,
+) -> list[StoredTile]:
+    """The tiles that begin in ``[start, end)``, in order of time, of all versions; of all slices if that is None."""
+    kept = tables.tile
+    query = sa.select(*(kept.c[field.name] for field in dataclasses.fields(StoredTile))).where(
+        kept.c.model == model,
+        kept.c.role == role,
+        kept.c.part == part,
+        kept.c.reference_id == reference_id,
+        kept.c.start >= start,
+        kept.c.start < end,
+    )
+    if slice_ is not None:
+        query = query.where(kept.c.slice == slice_)
+    rows = conn.execute(query.order_by(kept.c.start, kept.c.model_version))
+    return [StoredTile(**{**row._mapping, "fingerprint_sum": int(row._mapping["fingerprint_sum"])}) for row in rows]
+
+
+# --- what checks remember ---
+
+
+def load_memories(
+    conn: sa.Connection, *, model: str, role: str, part: str, before: datetime, slice_: Slice = EVERYTHING
+) -> dict[str, Any]:
+    """What each check remembered after its last window that began before a time, by check; JSON values."""
+    kept = tables.detector_memory
+    query = (
+        sa.select(kept.c.check_name, kept.c.body)
+        .ext(postgresql.distinct_on(kept.c.check_name))
+        .where(
+            kept.c.model == model,
+            kept.c.role == role,
+            kept.c.part == part,
+            kept.c.slice == slice_,
+            kept.c.window_start < before,
+        )
+        .order_by(kept.c.check_name, kept.c.window_start.desc(), kept.c.revision.desc())
+    )
+    return {row.check_name: json.loads(zlib.decompress(row.body)) for row in conn.execute(query)}
+
+
+def save_memories(
+    conn: sa.Connection,
+    run: Run,
+    memories: Mapping[str, Any],
+    *,
+    slice_: Slice = EVERYTHING,
+    keep: int = MEMORIES,
+) -> None:
+    """Store what each check remembers after this window, and forget all but the newest windows up to it.
+
+    Unlike in the history, NaN and infinities stay numbers here: a check gets back exactly what it returned.
+    """
+    kept = tables.detector_memory
+    if not memories:
+        return
+    key = {name: value for name, value in stamp(run, slice_).items() if name in kept.c} | {"part": run.part}
+    insert = postgresql.insert(kept)
+    conn.execute(
+        insert.on_conflict_do_update(
+            index_elements=[column.name for column in kept.primary_key], set_={"body": insert.excluded.body}
+        ),
+        [
+            {**key, "check_name": name, "body": zlib.compress(json.dumps(memory).encode(), level=1)}
+            for name, memory in memories.items()
+        ],
+    )
+    same = [kept.c[name] == key[name] for name in ("model", "role", "part", "slice")]
+    oldest = (
+        sa.select(kept.c.window_start)
+        .distinct()
+        .where(*same, kept.c.window_start <= run.window.start)
+        .order_by(kept.c.window_start.desc())
+        .offset(keep)
+        .limit(1)
+        .scalar_subquery()
+    )
+    conn.execute(sa.delete(kept).where(*same, kept.c.window_start <= oldest))
+
+
+# --- what serving processes use ---
+
+
+def save_resource_samples(conn: sa.Connection, samples: Sequence[Mapping[str, Any]]) -> int:
+    """Append samples of serving processes; keys are columns of ``monitor.resource_sample``."""
+    return copy_rows(conn, tables.resource_sample, samples)
+
+
+def recent_resource_samples(
+    conn: sa.Connection, model: str, *, since: datetime, process: str | None = None
+) -> list[sa.RowMapping]:
+    """Samples of a model's processes since a time, oldest first."""
+    kept = tables.resource_sample
+    query = sa.select(kept).where(kept.c.model == model, kept.c.sampled_at >= since)
+    if process is not None:
+        query = query.where(kept.c.process == process)
+    return [row._mapping for row in conn.execute(query.order_by(kept.c.process, kept.c.sampled_at))]
