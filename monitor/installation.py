@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -18,6 +19,9 @@ from monitor.consistency import typed_options
 from monitor.embedded import EmbeddedPostgres
 from monitor.reference import Reference
 from monitor.window import WindowSpec
+
+if TYPE_CHECKING:
+    from monitor.sources.postgres import PostgresSource
 
 EMBEDDED = "embedded"
 CODE_VERSION = monitor.__version__
@@ -53,6 +57,7 @@ class Installation:
     url: str
     """The store's address for SQLAlchemy; libpq's form is ``dsn``."""
     postgres: EmbeddedPostgres | None = None
+    sources: dict[str, PostgresSource] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     """Training profiles by id; they never change, so a copy never goes stale."""
 
@@ -84,6 +89,14 @@ class Installation:
         known = f"did you mean {near}?" if near else f"known are {', '.join(self.models) or 'none'}."
         raise UnknownModelError(f"{name} is no model in {self.config.path}; {known}")
 
+    def source(self, name: str) -> PostgresSource:
+        """Return where a model's logged rows come from; it keeps its connections until the installation is closed."""
+        from monitor.sources.postgres import source_for
+
+        if name not in self.sources:
+            self.sources[name] = source_for(self.model(name).section, self.dsn, name=name)
+        return self.sources[name]
+
     def source_dsn(self, section: ModelSection) -> str:
         """Return the address of a model's logs for libpq; ``store`` means our own database."""
         url = section.source.url.get_secret_value()
@@ -91,6 +104,8 @@ class Installation:
 
     def close(self) -> None:
         """Give connections back, and stop the embedded store if this process was its last user."""
+        for source in self.sources.values():
+            source.close()
         for name in ("engine", "pulse"):
             engine = self.__dict__.get(name)
             if engine is not None:

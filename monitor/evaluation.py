@@ -1,0 +1,315 @@
+"""evaluate(): one model, one window, one transaction."""
+
+from __future__ import annotations
+
+import time as clock
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from monitor import episode, ledger, outbox, record, store
+from monitor.alert import AlertRules
+from monitor.check import Evidence, Performance, Stage
+from monitor.decision import Decision, Rules, State, decide
+from monitor.installation import CODE_VERSION, Installation, Monitored
+from monitor.ledger import Run
+from monitor.notification import Notification
+from monitor.outcome import OutcomeProfile
+from monitor.profile import Profile
+from monitor.proof import Proof, ProofRequest
+from monitor.recommendation import RecommendationState
+from monitor.reference import Reference
+from monitor.route import channels_of
+from monitor.source import Reading
+from monitor.store import StoredTile
+from monitor.tile import Tile, TileKey, TilePart, build_inputs, build_outcomes
+from monitor.window import Window
+
+CHAMPION = "champion"
+EPISODES = 120  # windows back in which checks may know of past alerts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What one window's rows came to."""
+
+    reading: Reading
+    tiles: Sequence[Tile]
+    current: Profile | None = None
+    outcome: OutcomeProfile | None = None
+
+
+def evaluate(installation: Installation, watched: Monitored, run: Run, *, now: datetime) -> Decision:
+    """Read, judge and store one claimed run; returns what was decided.
+
+    Everything that follows from the window is committed in one transaction together with the run's end. Raises
+    SourceError when the logs cannot be read and LeaseLost when another process took the run over; then nothing is
+    stored.
+    """
+    began = clock.perf_counter()
+    stage = Stage(run.part)
+    with installation.engine.begin() as conn:
+        reference = current_reference(conn, installation, watched, at=run.window.start)
+    rows = read_rows(installation, watched, reference, run.window, stage, now=now)
+    with installation.engine.begin() as conn:
+        evidence = gather(conn, watched, reference, rows, run, stage)
+        state = load_state(conn, watched, run.window)
+    decision = decide(
+        evidence,
+        watched.checks,
+        state,
+        rules_of(installation, watched),
+        now=now,
+        new_id=uuid.uuid4,
+        model_version="" if reference is None else reference.version,
+        history=history_of(installation, watched, reference),
+        prove=prover(installation, watched, reference, now=now),
+    )
+    run = replace(
+        run,
+        reference_id=None if reference is None else reference.id,
+        model_version=None if reference is None else reference.version,
+        config_hash=watched.config_hash,
+        code_version=CODE_VERSION,
+    )
+    with installation.engine.begin() as conn:
+        save(conn, installation, watched, run, rows, decision, now=now, seconds=clock.perf_counter() - began)
+    return decision
+
+
+def current_reference(
+    conn: sa.Connection, installation: Installation, watched: Monitored, *, at: datetime
+) -> Reference | None:
+    """Return the training profile in force at a time; None when the model has none yet."""
+    stored = store.load_reference(conn, watched.name, at=at)
+    if stored is None:
+        return None
+    if stored.reference_id not in installation.references:
+        installation.references[stored.reference_id] = Reference.from_bytes(stored.body, created_at=stored.created_at)
+    return installation.references[stored.reference_id]
+
+
+def read_rows(
+    installation: Installation,
+    watched: Monitored,
+    reference: Reference | None,
+    window: Window,
+    stage: Stage,
+    *,
+    now: datetime,
+) -> Rows:
+    """Return the tiles of a window and their merge, read from the logs in one snapshot."""
+    source = installation.source(watched.name)
+    tiles = watched.spec.tiles(window)
+    layout = None if reference is None else reference.layout
+    if stage is Stage.INPUTS:
+        with source.read_inputs(window, tiles, layout, now=now) as read:
+            if layout is None or reference is None:
+                return Rows(reading=read.reading, tiles=())
+            built, current = build_inputs(read, layout, tile_key(watched, reference, stage))
+            return Rows(reading=read.reading, tiles=built, current=current)
+    with source.read_outcomes(window, tiles, now=now) as read:
+        outcomes = None if reference is None else reference.outcome_layout
+        if outcomes is None or reference is None:
+            return Rows(reading=read.reading, tiles=())
+        labelled, outcome = build_outcomes(read, outcomes, tile_key(watched, reference, stage))
+        reading = replace(read.reading, labels=outcome.labelled)
+        return Rows(reading=reading, tiles=labelled, outcome=outcome)
+
+
+def tile_key(watched: Monitored, reference: Reference, stage: Stage) -> TileKey:
+    """Return whose tiles a run builds."""
+    return TileKey(model=watched.name, part=TilePart(stage.value), reference_id=reference.id)
+
+
+def gather(
+    conn: sa.Connection, watched: Monitored, reference: Reference | None, rows: Rows, run: Run, stage: Stage
+) -> Evidence:
+    """Return everything that checks may look at."""
+    since = run.window.start - EPISODES * watched.spec.pace
+    past = [alert.as_episode() for alert in episode.load_episodes(conn, watched.name, CHAMPION, since=since)]
+    return Evidence(
+        model=watched.name,
+        stage=stage,
+        window=run.window,
+        spec=watched.spec,
+        budget=watched.budget,
+        costs=watched.costs,
+        upstreams=watched.section.source.upstreams,
+        maybe_reference=reference,
+        maybe_current=rows.current,
+        maybe_outcome=rows.outcome,
+        reading=rows.reading,
+        memories=store.load_memories(
+            conn, model=watched.name, role=CHAMPION, part=stage.value, before=run.window.start
+        ),
+        episodes=[one for one in past if one is not None],
+        has_outcomes=watched.section.source.outcome is not None,
+    )
+
+
+def load_state(conn: sa.Connection, watched: Monitored, window: Window) -> State:
+    """Return the alerts and recommendations of a model as they stand."""
+    return State(
+        alerts=tuple(episode.load_alerts(conn, watched.name, CHAMPION).values()),
+        recommendations=tuple(
+            episode.recent_recommendations(conn, watched.name, since=window.start - 28 * watched.spec.pace)
+        ),
+    )
+
+
+def rules_of(installation: Installation, watched: Monitored) -> Rules:
+    """Return what the configuration says about alerts and advice."""
+    alerts = installation.config.alerts
+    return Rules(
+        alerts=AlertRules(k=alerts.k, n=alerts.n, recover=alerts.recover, repeat=dict(alerts.repeat)),
+        retraining_cost=watched.section.retraining.cost,
+    )
+
+
+def history_of(
+    installation: Installation, watched: Monitored, reference: Reference | None
+) -> Callable[[datetime, datetime], Sequence[tuple[Window, OutcomeProfile]]]:
+    """Return a function that gives the stored matured outcomes of windows in a span of time."""
+
+    def history(since: datetime, until: datetime) -> Sequence[tuple[Window, OutcomeProfile]]:
+        if reference is None or reference.outcome_layout is None:
+            return []
+        layout = reference.outcome_layout
+        with installation.engine.begin() as conn:
+            tiles = store.load_tiles(
+                conn,
+                model=watched.name,
+                role=CHAMPION,
+                part=Stage.OUTCOMES.value,
+                reference_id=reference.id,
+                start=since,
+                end=until,
+            )
+        grouped: dict[Window, list[OutcomeProfile]] = {}
+        plain = watched.spec
+        for tile in tiles:
+            window = plain.containing(tile.start)
+            grouped.setdefault(window, []).append(OutcomeProfile.from_bytes(layout, tile.body))
+        return [(window, OutcomeProfile.total(layout, parts)) for window, parts in sorted(grouped.items())]
+
+    return history
+
+
+def prover(
+    installation: Installation, watched: Monitored, reference: Reference | None, *, now: datetime
+) -> Callable[[ProofRequest], Proof]:
+    """Return a function that tries challengers on logged rows, in a process of its own."""
+
+    def prove(request: ProofRequest) -> Proof:
+        from monitor.challenger import prove_challengers
+
+        if reference is None:
+            return Proof(reason="there is no training profile")
+        return prove_challengers(request, installation.source(watched.name), reference, now=now)
+
+    return prove
+
+
+def save(
+    conn: sa.Connection,
+    installation: Installation,
+    watched: Monitored,
+    run: Run,
+    rows: Rows,
+    decision: Decision,
+    *,
+    now: datetime,
+    seconds: float,
+) -> None:
+    """Write everything that follows from a run; the caller's transaction makes it all or nothing."""
+    findings = [finding for judgement in decision.judgements.values() for finding in judgement.findings]
+    store.save_tiles(conn, [stored(tile) for tile in rows.tiles])
+    record.save_findings(conn, run, findings, evaluated_at=now)
+    columns = [column for judgement in decision.judgements.values() for column in judgement.columns]
+    record.save_column_statistics(conn, run, columns)
+    if rows.current is not None:
+        record.save_column_profiles(conn, run, rows.current)
+    performance = [metric for judgement in decision.judgements.values() for metric in judgement.performance]
+    if rows.outcome is not None:
+        save_performance(conn, watched, run, rows.outcome, performance)
+    store.save_memories(conn, run, decision.memories)
+    episode.save_alerts(conn, decision.alerts, at=now)
+    episode.add_alert_events(conn, decision.transitions, at=now, window_start=run.window.start, revision=run.revision)
+    for advice in sorted(decision.recommendations, key=lambda one: one.state is RecommendationState.OPEN):
+        episode.save_recommendation(conn, advice, run=run)
+    for notification in decision.notifications:
+        outbox.put(conn, notification, channels_for(installation, notification, decision), revision=run.revision)
+    assert run.token is not None
+    ledger.finish(
+        conn,
+        run.run_id,
+        run.token,
+        rows_read=rows.reading.rows,
+        rows_duplicate=rows.reading.duplicates,
+        rows_late=rows.reading.late,
+        rows_clock_skewed=rows.reading.clock_skewed,
+        labels_joined=rows.reading.labels,
+        seconds=seconds,
+        read_seconds=rows.reading.seconds,
+        reference_id=run.reference_id,
+        config_hash=run.config_hash,
+        code_version=run.code_version,
+        model_version=run.model_version,
+    )
+
+
+def stored(tile: Tile) -> StoredTile:
+    """Return a tile as it is stored."""
+    return StoredTile(
+        model=tile.key.model,
+        model_version=tile.version,
+        role=tile.key.role,
+        slice=tile.key.slice,
+        part=tile.key.part.value,
+        reference_id=tile.key.reference_id,
+        start=tile.window.start,
+        end=tile.window.end,
+        body=tile.body,
+        rows=tile.rows,
+        rows_duplicate=tile.duplicates,
+        rows_late=tile.late,
+        rows_clock_skewed=tile.clock_skewed,
+        fingerprint_count=tile.fingerprint.count,
+        fingerprint_sum=tile.fingerprint.total,
+    )
+
+
+def save_performance(
+    conn: sa.Connection, watched: Monitored, run: Run, outcome: OutcomeProfile, metrics: Sequence[Performance]
+) -> None:
+    """Write a window's performance with what its labels were like."""
+    delay = outcome.delay(0.5)
+    cost = next((metric.value for metric in metrics if metric.metric == "cost_per_prediction"), None)
+    record.save_performance(
+        conn,
+        run,
+        metrics,
+        label_coverage=outcome.coverage if outcome.rows else None,
+        label_delay_p50=None if delay != delay else timedelta(seconds=delay),
+        matured=outcome.labelled,
+        cost_per_prediction=cost,
+        fallback_cost_per_prediction=None if watched.costs is None else watched.costs.fallback,
+        currency=watched.currency,
+    )
+
+
+def channels_for(installation: Installation, notification: Notification, decision: Decision) -> list[str]:
+    """Return the channels a message goes to, by the configured routes."""
+    told = [alert for alert in decision.alerts if alert.key in notification.alert_keys]
+    traits = {
+        "severity": {notification.severity.value},
+        "model": {notification.model},
+        "role": {notification.role},
+        "cause": {alert.cause.value for alert in told if alert.cause is not None},
+        "check": {str(fact["check"]) for alert in told for fact in alert.subjects},
+    }
+    return channels_of(installation.config.effective_routes(), traits)
