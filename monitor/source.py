@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from monitor.window import Window
+
+if TYPE_CHECKING:
+    from monitor.column import Layout
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -67,6 +73,8 @@ class Batch:
     label_delay: Floats | None = None
     """Seconds from prediction to label; NaN where unknown."""
     ids: Sequence[str] | None = None
+    version: CategoryValues | None = None
+    """Version of the model that answered; None where the log has no such column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,3 +113,108 @@ class Reading:
 
 class SourceError(Exception):
     """The logs cannot be read at all; the message is one sentence: what, which, what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileFacts:
+    """What the source counted about one tile and model version, in the snapshot of its rows.
+
+    ``rows`` are the rows that are delivered: repeats of a key are taken off. ``fingerprint`` is of all rows, repeats
+    included. ``late`` rows were written more than the allowed lateness after their time, ``clock_skewed`` ones more
+    than five minutes before it.
+    """
+
+    window: Window
+    version: str = ""
+    rows: int = 0
+    duplicates: int = 0
+    late: int = 0
+    clock_skewed: int = 0
+    fingerprint: Fingerprint
+
+
+class Read:
+    """One read of a window in one snapshot: facts per tile at once, rows as batches while iterated.
+
+    Iterate it to the end or close it (``with`` does): until then a transaction is open. ``reading`` is complete when
+    all batches were taken. ``batches`` is called with a mapping for details that only the rows tell, ``elapsed`` gives
+    the seconds since the read began.
+    """
+
+    def __init__(
+        self,
+        *,
+        tiles: Sequence[Window],
+        facts: Sequence[TileFacts],
+        reading: Reading,
+        batches: Callable[[dict[str, Any]], Iterator[Batch]],
+        close: Callable[[], None] = lambda: None,
+        elapsed: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.tiles = tuple(tiles)
+        self.facts = tuple(facts)
+        self._elapsed = elapsed
+        self._reading = reading
+        self._details: dict[str, Any] = dict(reading.details)
+        self._batches = batches(self._details)
+        self._close = close
+
+    @property
+    def reading(self) -> Reading:
+        """Counts of the read so far."""
+        labels = int(self._details.get("labels", self._reading.labels))
+        return replace(self._reading, labels=labels, details=dict(self._details))
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            yield from self._batches
+        finally:
+            self.close()
+            self._reading = replace(self._reading, seconds=self._elapsed())
+
+    def close(self) -> None:
+        """End the transaction; closing twice is harmless."""
+        batches, self._batches = self._batches, iter(())
+        if isinstance(batches, Generator):
+            batches.close()
+        close, self._close = self._close, lambda: None
+        close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Source(Protocol):
+    """Where one model's rows come from."""
+
+    def read_inputs(self, window: Window, tiles: Sequence[Window], layout: Layout | None, *, now: datetime) -> Read:
+        """Return the window's inputs and predictions; without a layout every column, typed by the source's own types.
+
+        Raises SourceError when nothing can be read; a single column that vanished is a fault in ``reading``.
+        """
+        ...
+
+    def read_outcomes(self, window: Window, tiles: Sequence[Window], *, now: datetime) -> Read:
+        """Return the window's predictions with the labels known at ``now``; raises SourceError."""
+        ...
+
+    def sample(
+        self,
+        windows: Sequence[Window],
+        limit: int,
+        with_labels: bool = False,
+        *,
+        now: datetime,
+        layout: Layout | None = None,
+    ) -> Batch:
+        """Return at most ``limit`` rows, drawn uniformly by the hash of the request id: a repetition gives the same."""
+        ...
+
+    def check(self) -> list[str]:
+        """Return one sentence for every problem of the source."""
+        ...

@@ -1,0 +1,515 @@
+"""Log tables in Postgres, read as Arrow in one snapshot.
+
+A naive ``timestamp`` is taken as UTC. Booleans are the categories ``true`` and ``false``; dates and times are ages in
+days at the row's own time, intervals seconds; arrays give ``name.length`` and, of numbers, ``name.norm``; a text gives
+``name.length`` where training found too many values of it. Rows are one per (id, role, version) and tile.
+"""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg import sql
+
+from monitor.column import Layout
+from monitor.logtable import SourceSection
+from monitor.model import ModelSection
+from monitor.source import (
+    Batch,
+    ColumnFault,
+    Fingerprint,
+    Kind,
+    Read,
+    Reading,
+    SourceError,
+    TileFacts,
+)
+from monitor.sources import selection
+from monitor.sources.arrow import LENGTH, NORM, Decoding
+from monitor.sources.catalog import (
+    ColumnDescription,
+    Family,
+    TableDescription,
+    UnknownTableError,
+    describe_table,
+    json_keys,
+    quote,
+)
+from monitor.sources.logged import CHAMPION, FUTURE, Log
+from monitor.sources.rows import batch_of, concatenate, id_field, select_rows
+from monitor.sources.selection import Field, find, missing_column
+from monitor.sources.session import CONNECT_TIMEOUT, Session, Sessions, explained, libpq_url
+from monitor.sources.truth import Truth, joined, label_counts, label_facts, same_id, truth_fields
+from monitor.window import Window
+
+ROWS = 65_536  # of a batch: its columns then fit the processor's cache
+BUILTIN_OTHER = ("id", "trace_id", "model", "latency_ms", "score", "scores", "prediction", "value")
+
+
+def source_for(model: ModelSection, store_url: str, *, name: str = "") -> PostgresSource:
+    """Return the source of a configured model; ``store_url`` is read where the configuration says ``store``.
+
+    ``name`` is the model's; the built-in log tables hold the rows of all models and cannot be read without it.
+    """
+    if model.source.builtin and not name:
+        raise ValueError("the built-in log tables are shared by all models; give the model's name")
+    url = model.source.url.get_secret_value()
+    return PostgresSource(
+        url=store_url if url == "store" else url, section=model.source, model=name, lateness=model.lateness
+    )
+
+
+@dataclass(kw_only=True)
+class PostgresSource:
+    """One model's log table (and label table) in Postgres. Safe to use from several threads at once."""
+
+    url: str
+    section: SourceSection
+    model: str = ""
+    lateness: timedelta = timedelta(hours=48)
+    role: str = CHAMPION
+    _sessions: Sessions = field(init=False, repr=False)
+    _known: dict[str, tuple[str, TableDescription]] = field(init=False, default_factory=dict, repr=False)
+    _keys: dict[str, Mapping[str, Mapping[str, str]]] = field(init=False, default_factory=dict, repr=False)
+    _lock: Lock = field(init=False, default_factory=Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        self._sessions = Sessions(url=self.url, statement_timeout=self.section.limits.statement_timeout)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def read_inputs(self, window: Window, tiles: Sequence[Window], layout: Layout | None, *, now: datetime) -> Read:
+        """Return the inputs and predictions of the rows in ``tiles``; see ``Source.read_inputs``."""
+        began = clock.monotonic()
+        session = self._sessions.begin()
+        try:
+            log = self._log(session)
+            chosen = self._select(log, layout)
+            answers, answer_faults = self._answers(log)
+            used = [*chosen.columns, *_used(log.table, self.section.prediction.columns().values())]
+            condition = log.within("p", tiles, now + FUTURE, self.role)
+            facts, null_ids, last = _facts(session.rows(log.facts(condition, tiles, used, self.lateness)), tiles)
+            reading = Reading(
+                rows=sum(f.rows for f in facts),
+                duplicates=sum(f.duplicates for f in facts),
+                late=sum(f.late for f in facts),
+                last_row_at=last,
+                faults=(*self._missing_log_columns(log.table), *chosen.faults, *answer_faults),
+                details={"types": dict(chosen.types), "null_ids": null_ids},
+            )
+            reading = _with_strays(reading, facts, self._strays(session, log, window, now))
+        except BaseException:
+            session.end()
+            raise
+        fields = [*chosen.fields, *answers]
+        relation, rows = log.relation("p", condition, tiles, repeated=reading.duplicates > 0)
+        statement = select_rows(log, relation, rows, fields)
+
+        def batches(details: dict[str, Any]) -> Iterator[Batch]:
+            if reading.rows:
+                for arrow in session.batches(statement, ROWS):
+                    yield batch_of(arrow, self.section.prediction, chosen.fields, details)
+
+        return Read(
+            tiles=tiles,
+            facts=facts,
+            reading=reading,
+            batches=batches,
+            close=session.end,
+            elapsed=lambda: clock.monotonic() - began,
+        )
+
+    def read_outcomes(self, window: Window, tiles: Sequence[Window], *, now: datetime) -> Read:
+        """Return the predictions of ``tiles`` with the labels known at ``now``; see ``Source.read_outcomes``."""
+        began = clock.monotonic()
+        session = self._sessions.begin()
+        try:
+            log = self._log(session)
+            truth = self._truth(session, log)
+            answers, faults = self._answers(log)
+            used = _used(log.table, self.section.prediction.columns().values())
+            if truth.table is None:
+                used += _used(log.table, [truth.label.written, *([truth.time.name] if truth.time else [])])
+            condition = log.within("p", tiles, now + FUTURE, self.role)
+            facts, null_ids, last = _facts(session.rows(log.facts(condition, tiles, used, self.lateness)), tiles)
+            relation, rows = log.relation("p", condition, tiles, repeated=any(f.duplicates for f in facts))
+            pairs = joined(relation, truth, log, now)
+            found = label_facts(session.rows(label_counts(log, truth, pairs, rows, tiles, now, used)), tiles)
+            corrected = any(found[f.window, f.version][0] > f.rows for f in facts)
+            facts = [_with_labels(fact, *found[fact.window, fact.version][1:]) for fact in facts]
+            reading = Reading(
+                rows=sum(f.rows for f in facts),
+                duplicates=sum(f.duplicates for f in facts),
+                late=sum(f.late for f in facts),
+                clock_skewed=sum(f.clock_skewed for f in facts),
+                labels=0,
+                labels_without_prediction=self._orphans(session, log, truth, window),
+                last_row_at=last,
+                faults=tuple(faults),
+                details={"null_ids": null_ids, "corrected_labels": corrected},
+            )
+        except BaseException:
+            session.end()
+            raise
+        fields = [*answers, *truth_fields(log, truth, now)]
+        statement = select_rows(log, pairs, rows, fields, latest=truth if corrected else None)
+
+        def batches(details: dict[str, Any]) -> Iterator[Batch]:
+            if reading.rows:
+                for arrow in session.batches(statement, ROWS):
+                    yield batch_of(arrow, self.section.prediction, (), details)
+
+        return Read(
+            tiles=tiles,
+            facts=facts,
+            reading=reading,
+            batches=batches,
+            close=session.end,
+            elapsed=lambda: clock.monotonic() - began,
+        )
+
+    def sample(
+        self,
+        windows: Sequence[Window],
+        limit: int,
+        with_labels: bool = False,
+        *,
+        now: datetime,
+        layout: Layout | None = None,
+    ) -> Batch:
+        """Return at most ``limit`` rows of the windows with their ids: those of the smallest hash of the id."""
+        windows = _merged(windows)
+        session = self._sessions.begin()
+        try:
+            log = self._log(session)
+            chosen = self._select(log, layout)
+            answers, _ = self._answers(log)
+            condition = log.within("p", windows, now + FUTURE, self.role)
+            relation, rows = log.relation("p", condition, windows, repeated=not log.unique)
+            fields = [*chosen.fields, *answers, id_field(log)]
+            latest = None
+            if with_labels:
+                truth = self._truth(session, log)
+                relation, latest = joined(relation, truth, log, now), truth
+                fields += truth_fields(log, truth, now)
+            statement = select_rows(log, relation, rows, fields, latest=latest, limit=limit)
+            details: dict[str, Any] = {}
+            found = [
+                batch_of(arrow, self.section.prediction, chosen.fields, details)
+                for arrow in session.batches(statement, ROWS)
+            ]
+        finally:
+            session.end()
+        return concatenate(found)
+
+    def features(self) -> dict[str, Kind]:
+        """Return the logged features with their kinds by type: of a text not its length, of a list both sizes.
+
+        Raises SourceError, also for a configured feature that the table lacks.
+        """
+        session = self._sessions.begin()
+        try:
+            chosen = self._select(self._log(session), None)
+        finally:
+            session.end()
+        if chosen.faults:
+            raise SourceError(chosen.faults[0].message)
+        found: dict[str, Kind] = {}
+        for feature in chosen.fields:
+            if feature.decoding is Decoding.LIST:
+                found |= {feature.name + LENGTH: Kind.NUMERIC, feature.name + NORM: Kind.NUMERIC}
+            elif feature.name.removesuffix(LENGTH) not in found:
+                categorical = feature.decoding is Decoding.CATEGORY
+                found[feature.name] = Kind.CATEGORICAL if categorical else Kind.NUMERIC
+        return found
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._sessions.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- what doctor asks ---------------------------------------------------------------------------------------------
+
+    def check(self) -> list[str]:
+        """Return one sentence for every problem: what is missing, slow or read in a way that may surprise."""
+        try:
+            session = self._sessions.begin()
+        except SourceError as error:
+            return [str(error)]
+        try:
+            log = self._log(session)
+            problems = [fault.message for fault in self._missing_log_columns(log.table)]
+            problems += [fault.message for fault in (*self._select(log, None).faults, *self._answers(log)[1])]
+            session.rows(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(log.table.identifier))
+            name = log.table.qualified
+            if not log.table.has_range_index(log.time.name) and selection.has_row_versions(log.table):
+                problems.append(_index_advice(log.table, log.time.name, "every window reads the whole table"))
+            if log.time.base != "timestamptz":
+                problems.append(f"{name}.{log.time.name} is {log.time.type}: its values are taken as UTC.")
+            if self.section.outcome is not None:
+                truth = self._truth(session, log)
+                if truth.table is not None and truth.id is not None:
+                    session.rows(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(truth.table.identifier))
+                    if not truth.table.has_range_index(truth.id.name) and selection.has_row_versions(truth.table):
+                        problems.append(
+                            _index_advice(truth.table, truth.id.name, "joining labels reads the whole table")
+                        )
+                    if log.id.base != truth.id.base:
+                        problems.append(
+                            f"{name}.{log.id.name} is {log.id.type} and {truth.table.qualified}.{truth.id.name} is "
+                            f"{truth.id.type}: they are compared as text, which is slower; give both the same type."
+                        )
+            return problems
+        except SourceError as error:
+            return [str(error)]
+        finally:
+            session.end()
+
+    # --- resolving names ----------------------------------------------------------------------------------------------
+
+    def _log(self, session: Session) -> Log:
+        table = self._describe(session, self.section.table, "source.table")
+        section = self.section
+        time = self._column(table, section.time, "source.time")
+        if time.family not in (Family.TIMESTAMP, Family.DATE):
+            raise SourceError(
+                f'source.time is "{time.name}", which is {time.type} in {table.qualified}; name a column with a time.'
+            )
+        logged_at = find(table, section.logged_at) if section.logged_at else None
+        return Log(
+            table=table,
+            time=time,
+            id=self._column(table, section.id, "source.id"),
+            version=self._column(table, section.version, "source.version") if section.version else None,
+            role=self._column(table, section.role, "source.role") if section.role else None,
+            logged_at=logged_at.column if logged_at and logged_at.column.family is Family.TIMESTAMP else None,
+            model=self.model if section.builtin else None,
+        )
+
+    def _missing_log_columns(self, table: TableDescription) -> list[ColumnFault]:
+        name = self.section.logged_at
+        if name is None:
+            return []
+        place = find(table, name)
+        if place is not None and place.column.family is Family.TIMESTAMP:
+            return []
+        problem = "vanished" if place is None else "type"
+        message = (
+            f'source.logged_at is "{name}", which {table.qualified} does not have as a time; late rows go uncounted.'
+        )
+        return [ColumnFault(column=name, problem=problem, message=message)]
+
+    def _column(self, table: TableDescription, written: str, role: str) -> ColumnDescription:
+        place = find(table, written)
+        if place is None or place.path:
+            raise SourceError(missing_column(table, written, role))
+        return place.column
+
+    def _truth(self, session: Session, log: Log) -> Truth:
+        outcome = self.section.outcome
+        if outcome is None:
+            raise SourceError(
+                f"{self.model or 'This model'} has no source.outcome; name the table and column of labels."
+            )
+        written = outcome.label or outcome.value or ""
+        own = outcome.table is None or (outcome.table == self.section.table and outcome.id == self.section.id)
+        table = log.table if own else self._describe(session, outcome.table or "", "source.outcome.table")
+        label = find(table, written)
+        if label is None:
+            raise SourceError(missing_column(table, written, "source.outcome"))
+        time = self._column(table, outcome.time, "source.outcome.time") if outcome.time else None
+        if own:
+            return Truth(label=label, time=time)
+        key = self._column(table, outcome.id or self.section.id, "source.outcome.id")
+        return Truth(label=label, time=time, table=table, id=key)
+
+    def _select(self, log: Log, layout: Layout | None) -> selection.Selection:
+        features = None if isinstance(self.section.features, str) else self.section.features
+        keys = self._json_keys(log.table, layout) if features is None else {}
+        if layout is not None:
+            return selection.select_layout(log.table, layout, features, keys, "p")
+        section, outcome = self.section, self.section.outcome
+        named = [section.time, section.id, section.logged_at, section.version, section.role]
+        named += section.prediction.columns().values()
+        if outcome is not None and outcome.table in (None, section.table):
+            named += [outcome.label, outcome.value, outcome.time, outcome.id]
+        if section.builtin:
+            named += BUILTIN_OTHER
+        used = selection.used_columns(log.table, [name for name in named if name is not None])
+        return selection.select_all(log.table, used, features, keys, "p")
+
+    def _json_keys(self, table: TableDescription, layout: Layout | None) -> Mapping[str, Mapping[str, str]]:
+        """Return keys and their usual type for each JSON column whose objects become features.
+
+        A single JSON column needs no look when training has named the keys.
+        """
+        documents = [column.name for column in table.columns if column.family is Family.JSON]
+        scores = [name.split(".")[0] for name in self.section.prediction.columns().values()]
+        documents = [name for name in documents if name not in scores]
+        if not documents or (layout is not None and len(documents) == 1):
+            return {name: {} for name in documents}
+        with self._lock:
+            known = self._keys.get(table.qualified)
+        if known is None or layout is None:
+            with self._catalog() as conn:
+                found = {name: json_keys(conn, table, name) for name in documents}
+            known = {name: {key: _usual(kinds) for key, kinds in keys.items()} for name, keys in found.items() if keys}
+            with self._lock:
+                self._keys[table.qualified] = known
+        return known
+
+    def _answers(self, log: Log) -> tuple[list[Field], list[ColumnFault]]:
+        prediction = self.section.prediction
+        fields: list[Field] = []
+        faults: list[ColumnFault] = []
+        for role, written in prediction.columns().items():
+            place = find(log.table, written)
+            if place is None:
+                faults.append(
+                    ColumnFault(
+                        column=written,
+                        problem="vanished",
+                        message=missing_column(log.table, written, f"source.prediction.{role}"),
+                    )
+                )
+                continue
+            name = f"prediction {role}"
+            if role == "label":
+                found = selection.category(name, place, "p")
+            else:
+                found = selection.number(name, place, "p") or selection.parsed(name, place, "p")
+            if found is not None:
+                fields.append(found)
+        return fields, faults
+
+    def _describe(self, session: Session, name: str, role: str) -> TableDescription:
+        """Return the table's description; it is read again only when the catalog says that something changed."""
+        with self._lock:
+            known = self._known.get(name)
+        if known is not None and _stamp(session, known[1]) == known[0]:
+            return known[1]
+        with self._catalog() as conn:
+            try:
+                table = describe_table(conn, name)
+            except UnknownTableError as error:
+                raise SourceError(f"{role}: {error}") from None
+        with self._lock:
+            self._known[name] = (_stamp(session, table), table)
+            self._keys.pop(table.qualified, None)
+        return table
+
+    def _catalog(self) -> psycopg.Connection[Any]:
+        try:
+            return psycopg.connect(libpq_url(self.url), autocommit=True, connect_timeout=CONNECT_TIMEOUT)
+        except psycopg.Error as error:
+            raise explained(error, self.url) from None
+
+    # --- counting and decoding ----------------------------------------------------------------------------------------
+
+    def _strays(self, session: Session, log: Log, window: Window, now: datetime) -> tuple[int, int] | None:
+        if not log.countable:
+            return None
+        ((null_times, future),) = session.rows(log.strays(window, now, self.role))
+        return null_times, future
+
+    def _orphans(self, session: Session, log: Log, truth: Truth, window: Window) -> int:
+        """Count labels known in this window whose prediction nobody logged; only where an index makes it cheap."""
+        if truth.table is None or truth.time is None or not log.table.has_range_index(log.id.name):
+            return 0
+        times = Log(table=truth.table, time=truth.time, id=truth.id or log.id, model=log.model)
+        statement = sql.SQL(
+            "SELECT count(*) FROM {o} AS o WHERE {condition} AND NOT EXISTS (SELECT 1 FROM {p} AS p WHERE {same})"
+        ).format(
+            o=truth.table.identifier,
+            p=log.table.identifier,
+            condition=times.within("o", [window], window.end, None),
+            same=same_id(log, truth),
+        )
+        return int(session.rows(statement)[0][0])
+
+
+def _usual(kinds: Mapping[str, int]) -> str:
+    real = {kind: count for kind, count in kinds.items() if kind != "null"}
+    return max(real, key=lambda kind: real[kind]) if real else "string"
+
+
+def _used(table: TableDescription, written: Sequence[str] | Any) -> list[ColumnDescription]:
+    places = [find(table, name) for name in written]
+    return [place.column for place in places if place is not None]
+
+
+def _stamp(session: Session, table: TableDescription) -> str:
+    """Return what changes whenever a column, its type or an index does."""
+    statement = sql.SQL(
+        "SELECT concat(c.oid, c.relkind, ' ', "
+        "(SELECT string_agg(concat(a.attname, ':', a.atttypid, ':', a.atttypmod, ':', a.attnotnull), ',' "
+        "ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), ' ', "
+        "(SELECT string_agg(concat(i.indexrelid, ':', i.indisvalid), ',' ORDER BY i.indexrelid) "
+        "FROM pg_index i WHERE i.indrelid = c.oid)) "
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}"
+    ).format(sql.Literal(table.schema), sql.Literal(table.name))
+    rows = session.rows(statement)
+    return str(rows[0][0]) if rows else ""
+
+
+def _facts(rows: Sequence[tuple[Any, ...]], tiles: Sequence[Window]) -> tuple[list[TileFacts], int, datetime | None]:
+    """Return facts per tile and version in order, the rows without id, and the time of the last row."""
+    found = []
+    for tile, version, count, total, distinct, null_ids, late, skewed, _ in rows:
+        duplicates = count - null_ids - distinct
+        found.append(
+            TileFacts(
+                window=tiles[tile],
+                version=version,
+                rows=count - duplicates,
+                duplicates=duplicates,
+                late=late,
+                clock_skewed=skewed,
+                fingerprint=Fingerprint(count=count, total=int(total)),
+            )
+        )
+    last = max((row[8] for row in rows), default=None)
+    return sorted(found, key=lambda f: (f.window, f.version)), sum(row[5] for row in rows), last
+
+
+def _with_strays(reading: Reading, facts: Sequence[TileFacts], strays: tuple[int, int] | None) -> Reading:
+    skewed = sum(fact.clock_skewed for fact in facts)
+    if strays is None:
+        return replace(reading, clock_skewed=skewed, details={**reading.details, "strays": "not counted: no index"})
+    null_times, future = strays
+    return replace(reading, null_times=null_times, clock_skewed=skewed + future)
+
+
+def _with_labels(fact: TileFacts, total: int) -> TileFacts:
+    return replace(fact, fingerprint=Fingerprint(count=fact.fingerprint.count, total=total))
+
+
+def _merged(windows: Sequence[Window]) -> list[Window]:
+    found: list[Window] = []
+    for window in sorted(windows):
+        if found and window.start <= found[-1].end:
+            found[-1] = Window(start=found[-1].start, end=max(window.end, found[-1].end))
+        else:
+            found.append(window)
+    return found
+
+
+def _index_advice(table: TableDescription, column: str, why: str) -> str:
+    return (
+        f"{table.qualified} has no index on {column}, so {why}; make one with: "
+        f"CREATE INDEX CONCURRENTLY ON {table.qualified} ({quote(column)});"
+    )

@@ -1,0 +1,189 @@
+"""Sessions of the bulk reader: ADBC connections that stay open, one read-only snapshot each, errors in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from threading import Lock
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pyarrow as pa
+from psycopg import sql
+
+from monitor.source import SourceError
+
+BATCH_BYTES = 8 << 20  # of an Arrow batch: bounds what a read holds whatever the rows are like
+CONNECT_TIMEOUT = 15  # seconds
+
+
+def libpq_url(url: str) -> str:
+    """Return the address for libpq of an address for SQLAlchemy.
+
+    >>> libpq_url("postgresql+psycopg://me@/db?host=/run/pg")
+    'postgresql://me@/db?host=/run/pg'
+    """
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
+
+
+def address(url: str) -> str:
+    """Return an address without its password, as people recognise it.
+
+    >>> address("postgresql://me:secret@db.example.org:5433/logs?sslmode=require")
+    'logs at db.example.org:5433'
+    """
+    parts = urlsplit(libpq_url(url))
+    host = parts.hostname or parse_qs(parts.query).get("host", ["this machine"])[0]
+    port = f":{parts.port}" if parts.port else ""
+    return f"{unquote(parts.path.lstrip('/')) or 'the default database'} at {unquote(host)}{port}"
+
+
+@dataclass(kw_only=True)
+class Sessions:
+    """Open connections to one database; a read takes one and gives it back, so they are opened once."""
+
+    url: str
+    statement_timeout: timedelta
+    _idle: list[Any] = field(default_factory=list, repr=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def begin(self) -> Session:
+        """Return a session in a new read-only snapshot; an idle connection that died is replaced."""
+        while True:
+            with self._lock:
+                conn = self._idle.pop() if self._idle else None
+            fresh = conn is None
+            session = Session(owner=self, conn=self._connect() if conn is None else conn)
+            try:
+                session.run(sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+                milliseconds = max(1, round(self.statement_timeout.total_seconds() * 1000))
+                session.run(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(milliseconds)))
+                session.run(sql.SQL("SET LOCAL TimeZone = 'UTC'"))
+                session.run(sql.SQL("SET LOCAL synchronize_seqscans = off"))  # the first of equal rows stays the first
+                session.run(sql.SQL("SET LOCAL jit = off"))  # its compiling costs more than these statements
+                session.run(sql.SQL("SET LOCAL extra_float_digits = 1"))
+            except SourceError:
+                session.discard()
+                if fresh:
+                    raise
+            else:
+                return session
+
+    def _connect(self) -> Any:
+        import adbc_driver_postgresql.dbapi as driver
+
+        url = libpq_url(self.url)
+        if "connect_timeout" not in url:
+            url += ("&" if "?" in url else "?") + f"connect_timeout={CONNECT_TIMEOUT}"
+        try:
+            return driver.connect(url, autocommit=True)
+        except driver.Error as error:
+            raise explained(error, self.url) from None
+
+    def give_back(self, conn: Any) -> None:
+        """Keep a connection for the next read."""
+        with self._lock:
+            self._idle.append(conn)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for conn in idle:
+            with contextlib.suppress(Exception):
+                conn.close()
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One connection within one snapshot."""
+
+    owner: Sessions
+    conn: Any
+    ended: bool = False
+
+    def run(self, statement: sql.Composable) -> None:
+        """Execute a statement without a result."""
+        with self._cursor(statement) as cursor:
+            cursor.execute(statement.as_string(None))
+
+    def rows(self, statement: sql.Composable) -> list[tuple[Any, ...]]:
+        """Return the rows of a small result as Python values."""
+        with self._cursor(statement) as cursor:
+            cursor.execute(statement.as_string(None))
+            return list(cursor.fetchall())
+
+    def batches(self, statement: sql.Composable, most: int) -> Iterator[pa.RecordBatch]:
+        """Yield the result as Arrow batches of at most ``most`` rows."""
+        with self._cursor(statement) as cursor:
+            cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+            cursor.execute(statement.as_string(None))
+            for batch in cursor.fetch_record_batch():
+                for start in range(0, batch.num_rows, most):
+                    yield batch.slice(start, most)
+
+    @contextlib.contextmanager
+    def _cursor(self, statement: sql.Composable) -> Iterator[Any]:
+        import adbc_driver_postgresql.dbapi as driver
+
+        try:
+            with self.conn.cursor() as cursor:
+                yield cursor
+        except (driver.Error, pa.ArrowException, OSError) as error:
+            self.discard()
+            raise explained(error, self.owner.url) from error
+
+    def end(self) -> None:
+        """End the snapshot and give the connection back; ending twice is harmless."""
+        if self.ended:
+            return
+        try:
+            self.run(sql.SQL("ROLLBACK"))
+        except SourceError:
+            return  # the connection is gone and so is its snapshot
+        self.ended = True
+        self.owner.give_back(self.conn)
+
+    def discard(self) -> None:
+        """Throw the connection away."""
+        self.ended = True
+        with contextlib.suppress(Exception):
+            self.conn.close()
+
+
+def explained(error: Exception, url: str) -> SourceError:
+    """Return what a driver's error means for the person who runs the monitor, without any secret."""
+    text = str(error)
+    state = getattr(error, "sqlstate", None) or next(iter(re.findall(r"SQLSTATE: (\w{5})", text)), "")
+    found = re.search(r"(?:ERROR|FATAL):\s+(.*)", text)
+    said = (found.group(1) if found else text.splitlines()[0] if text else type(error).__name__).strip()
+    where = address(url)
+    if re.search(
+        "password authentication failed|no password supplied|authentication failed|no pg_hba.conf", said + text
+    ):
+        return SourceError(
+            f"The source database {where} refused the login ({said}); correct user and password in source.url."
+        )
+    if state == "57014":
+        return SourceError(
+            f"A statement on {where} took longer than limits.statement_timeout; add an index on the time column "
+            "(`monitor doctor` prints the statement) or raise the limit."
+        )
+    if state == "42501":
+        return SourceError(f"The source database {where} says: {said}; GRANT SELECT on it to the role of source.url.")
+    if re.search(r'database ".*" does not exist', said):
+        return SourceError(f"The source database {where} does not exist; correct the name in source.url.")
+    if re.search(
+        "could not translate host name|Connection refused|timeout expired|No such file|Failed to connect", text
+    ):
+        reason = re.search(r"failed: (.*)", text)
+        return SourceError(
+            f"The source database {where} cannot be reached ({(reason.group(1) if reason else said).strip()}); "
+            "start it or correct source.url."
+        )
+    if (not state and "server closed the connection" in text) or state in ("57P01", "57P02", "57P03", "08006", "08003"):
+        return SourceError(f"The connection to the source database {where} was lost ({said}); it is tried again.")
+    return SourceError(f"The source database {where} could not answer ({said}); see `monitor doctor`.")

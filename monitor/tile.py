@@ -1,0 +1,146 @@
+"""Tiles: stored pieces of a model's time. A window is the merge of its tiles, so no row is read twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeVar
+
+import numpy as np
+
+from monitor.column import Layout
+from monitor.outcome import OutcomeLayout, OutcomeProfile, outcomes_of
+from monitor.profile import Profile, profiles_of
+from monitor.source import Batch, Fingerprint, Ints, NumericValues, Read, TileFacts
+from monitor.window import Window
+
+SCORE = "prediction"  # the column of the score in a profile of inputs, as in ``reference.SCORE``
+
+P = TypeVar("P", Profile, OutcomeProfile)
+
+
+class TilePart(StrEnum):
+    """What a tile profiles: the inputs with the score, or the predictions with their labels."""
+
+    INPUTS = "inputs"
+    OUTCOMES = "outcomes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileKey:
+    """Whose tiles they are: everything of a tile's key but version and time."""
+
+    model: str
+    part: TilePart
+    reference_id: str
+    role: str = "champion"
+    slice: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """The stored profile of one piece of time of one model version, with what it looked like when it was read."""
+
+    key: TileKey
+    window: Window
+    version: str = ""
+    body: bytes = field(repr=False)
+    fingerprint: Fingerprint
+    rows: int = 0
+    duplicates: int = 0
+    late: int = 0
+    clock_skewed: int = 0
+
+    @property
+    def start(self) -> datetime:
+        """Start of the piece of time."""
+        return self.window.start
+
+
+def build_inputs(read: Read, layout: Layout, key: TileKey) -> tuple[list[Tile], Profile]:
+    """Return the tiles of a read and their merge; a tile without rows is left out, its absence says the same."""
+    tiles, total = _build(read, key, lambda batch, at, number: profiles_of(layout, _with_score(batch), at, number))
+    return tiles, Profile.total(layout, total)
+
+
+def build_outcomes(read: Read, layout: OutcomeLayout, key: TileKey) -> tuple[list[Tile], OutcomeProfile]:
+    """Return the outcome tiles of a read and their merge."""
+    tiles, total = _build(read, key, lambda batch, at, number: outcomes_of(layout, batch, at, number))
+    return tiles, OutcomeProfile.total(layout, total)
+
+
+def merge_inputs(layout: Layout, tiles: Iterable[Tile]) -> Profile:
+    """Return the profile of all tiles; raises ValueError for tiles of another training profile."""
+    return Profile.total(layout, [Profile.from_bytes(layout, tile.body) for tile in tiles])
+
+
+def merge_outcomes(layout: OutcomeLayout, tiles: Iterable[Tile]) -> OutcomeProfile:
+    """Return the outcome profile of all tiles; raises ValueError for tiles of another training profile."""
+    return OutcomeProfile.total(layout, [OutcomeProfile.from_bytes(layout, tile.body) for tile in tiles])
+
+
+def changed(stored: Iterable[Tile], fresh: Iterable[TileFacts]) -> list[Window]:
+    """Return the pieces of time, in order, whose rows are not what they were when the stored tiles were built.
+
+    A piece without rows has no tile: one that got its first rows, or lost its last, has changed too.
+    """
+    before = {(tile.window, tile.version): tile.fingerprint for tile in stored}
+    now = {(facts.window, facts.version): facts.fingerprint for facts in fresh if facts.fingerprint.count}
+    return sorted({at[0] for at in before.keys() | now.keys() if before.get(at) != now.get(at)})
+
+
+def _build(read: Read, key: TileKey, profile: Callable[[Batch, Ints, int], list[P]]) -> tuple[list[Tile], list[P]]:
+    """Profile every (tile, version) of a read in one pass over its batches."""
+    facts = [fact for fact in read.facts if fact.fingerprint.count]
+    position = {(fact.window, fact.version): i for i, fact in enumerate(facts)}
+    parts: list[list[P]] = [[] for _ in facts]
+    with read:
+        for batch in read:
+            at = _places(batch, read.tiles, position)
+            used = np.unique(at)
+            # Only the pieces that occur in a batch cost anything; the rest of a long window does not.
+            found = profile(batch, np.searchsorted(used, at), len(used))
+            for piece, built in zip(used.tolist(), found, strict=True):
+                parts[piece].append(built)
+    merged = [_merge(built) for built in parts]
+    tiles = [
+        Tile(
+            key=key,
+            window=fact.window,
+            version=fact.version,
+            body=built.to_bytes(),
+            fingerprint=fact.fingerprint,
+            rows=fact.rows,
+            duplicates=fact.duplicates,
+            late=fact.late,
+            clock_skewed=fact.clock_skewed,
+        )
+        for fact, built in zip(facts, merged, strict=True)
+        if built is not None
+    ]
+    return tiles, [built for built in merged if built is not None]
+
+
+def _merge(parts: Sequence[P]) -> P | None:
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else type(parts[0]).total(parts[0].layout, parts)
+
+
+def _places(batch: Batch, tiles: Sequence[Window], position: Mapping[tuple[Window, str], int]) -> Ints:
+    """Return to which (tile, version) each row belongs."""
+    starts = np.array([round(tile.start.timestamp() * 1_000_000) for tile in tiles], np.int64)
+    tile = np.searchsorted(starts, batch.time, side="right") - 1
+    versions = ("",) if batch.version is None else tuple(batch.version.categories)
+    table = np.array([[position.get((window, version), -1) for version in versions] for window in tiles], np.int64)
+    code = np.zeros(batch.rows, np.int64) if batch.version is None else batch.version.codes
+    return np.asarray(table[tile, code], np.int64)
+
+
+def _with_score(batch: Batch) -> Batch:
+    if batch.score is None:
+        return batch
+    score = NumericValues(values=batch.score, missing=np.isnan(batch.score))
+    return replace(batch, columns={**batch.columns, SCORE: score})
