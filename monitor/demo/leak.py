@@ -44,7 +44,7 @@ class Leak:
     def due(self, now: float) -> float:
         """Return how many MB should be leaked by ``now``, in the clock of ``started``.
 
-        >>> Leak(started=0, healthy=10, rate=2, limit=50).due(15)
+        >>> Leak(started=0, healthy=10, rate=2, limit=50).due(15.0)
         10.0
         """
         return min(max(now - self.started - self.healthy, 0.0) * self.rate, self.limit)
