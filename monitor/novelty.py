@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import lru_cache
-
 import numpy as np
 
 from monitor.column import CategoricalColumn, NumericColumn
+from monitor.memo import per_reference
 from monitor.reference import Reference
 from monitor.sketch import distinct
 from monitor.source import Floats
@@ -34,20 +32,12 @@ def records(reference: Reference, name: str) -> Floats:
     the top values of a categorical column; otherwise by distinct counts with and without the window (HyperLogLog on
     the same registers, so the error of the difference is small; good on average over windows, not for any one).
     """
-    return _records(_Keyed(id=reference.id, reference=reference))[name]
+    return _records(reference)[name]
 
 
-@dataclass(frozen=True)
-class _Keyed:
-    """A reference that is hashed by its id."""
-
-    id: str
-    reference: Reference = field(compare=False)
-
-
-@lru_cache(maxsize=32)
-def _records(keyed: _Keyed) -> dict[str, Floats]:
-    return {column.name: _of(keyed.reference, column.name) for column in keyed.reference.layout.columns}
+@per_reference
+def _records(reference: Reference) -> dict[str, Floats]:
+    return {column.name: _of(reference, column.name) for column in reference.layout.columns}
 
 
 def _of(reference: Reference, name: str) -> Floats:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
 from monitor.column import CategoricalColumn, Layout, NumericColumn
+from monitor.memo import per_reference
 from monitor.outcome import OutcomeLayout, OutcomeProfile, Task
 from monitor.profile import Profile
 from monitor.reference import SCORE, Reference
@@ -101,6 +102,11 @@ class Statistics:
     def unit(self) -> Floats:
         """Variance of one row per statistic (C,)."""
         return np.array([item.unit for item in self.items])
+
+    @cached_property
+    def score(self) -> int | None:
+        """Position of the score's mean; None without scores in training."""
+        return next((i for i, item in enumerate(self.items) if item.kind is StatisticKind.MEAN), None)
 
     def of(self, subject: str) -> Ints:
         """Return the positions of a subject's statistics."""
@@ -321,27 +327,9 @@ class LabelNull:
     calibration: Calibration
 
 
-def label_null(reference: Reference) -> LabelNull | None:
-    """Return the null model of the labels, or None where the reference has no outcomes; cached."""
-    return _label_null(_Keyed(id=reference.id, reference=reference))
-
-
+@per_reference
 def null_model(reference: Reference) -> NullModel:
-    """Return the null model of a reference; cached for the references used last."""
-    return _null_model(_Keyed(id=reference.id, reference=reference))
-
-
-@dataclass(frozen=True)
-class _Keyed:
-    """A reference that is hashed by its id."""
-
-    id: str
-    reference: Reference = field(compare=False)
-
-
-@lru_cache(maxsize=32)
-def _null_model(keyed: _Keyed) -> NullModel:
-    reference = keyed.reference
+    """Return the null model of a reference."""
     statistics = statistics_of(reference)
     pairs = [statistics.values(profile) for profile in reference.profiles]
     theta, n = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
@@ -357,9 +345,9 @@ def _null_model(keyed: _Keyed) -> NullModel:
     )
 
 
-@lru_cache(maxsize=32)
-def _label_null(keyed: _Keyed) -> LabelNull | None:
-    reference = keyed.reference
+@per_reference
+def label_null(reference: Reference) -> LabelNull | None:
+    """Return the null model of the labels, or None where the reference has no outcomes."""
     layout, total = reference.outcome_layout, reference.outcome_total
     if layout is None or total is None or not total.labelled:
         return None

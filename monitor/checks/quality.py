@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,10 +21,10 @@ from monitor.check import (
     register,
 )
 from monitor.column import CategoricalColumn, Column
+from monitor.habit import usual_shares
 from monitor.novelty import records
 from monitor.profile import ColumnProfile
 from monitor.reference import Reference
-from monitor.source import Floats
 from monitor.statistic import null_model, slot_of
 
 MISSING_POINTS = 0.15  # share of rows above the training mean
@@ -84,10 +82,12 @@ class Quality:
 
     def _missing(self, reference: Reference, column: Column, view: ColumnProfile) -> Finding:
         """Return the finding on a column's share of unusable rows: NULL, not a number, not readable."""
-        usual = _usual(reference).missing[column.name]
+        usual = usual_shares(reference).missing[column.name]
         share = 1 - view.count / view.rows
         limit = max(usual.highest, usual.mean + self.missing)
-        at_once = share >= MISSING_AT_ONCE and share > max(usual.highest, usual.mean + MISSING_POINTS)
+        # where training itself lost half its rows on some day, the next record is no event: far more, or all, is
+        beyond = min(usual.highest + MISSING_POINTS, (1 + usual.highest) / 2)
+        at_once = share >= MISSING_AT_ONCE and share > max(beyond, usual.mean + MISSING_POINTS)
         verdict = Verdict.CRITICAL if at_once else Verdict.WARNING if share > limit else Verdict.OK
         kinds = {
             "NULL": view.missing,
@@ -130,7 +130,7 @@ def _head(reference: Reference, column: Column, view: ColumnProfile) -> Finding:
 
 def _unreadable(reference: Reference, column: Column, view: ColumnProfile) -> Iterator[Finding]:
     """Yield findings on texts where numbers should be and on infinities, where training had fewer: for the digest."""
-    usual = _usual(reference)
+    usual = usual_shares(reference)
     for statistic, count, before, words in (
         ("unparseable", view.unparseable, usual.unparseable, "hold text that is no number"),
         ("non-finite", view.non_finite, usual.non_finite, "are NaN or infinite"),
@@ -154,7 +154,7 @@ def _clock(reference: Reference, column: Column, view: ColumnProfile) -> Iterato
     """Yield the finding on a feature that follows the clock: the share of rows off the value of their slot."""
     if column.clock is None or not view.clock_known:
         return
-    usual = _usual(reference).off_clock[column.name]
+    usual = usual_shares(reference).off_clock[column.name]
     share = view.off_clock / view.clock_known
     limit = max(CLOCK_SHARE, usual.largest + 0.05)
     at_once = share > max(CLOCK_AT_ONCE, usual.largest + MISSING_POINTS)
@@ -277,7 +277,7 @@ def _volume(evidence: Evidence) -> Finding:
         n_reference=reference.total.rows,
     )
     if not rows:
-        empty = _usual(reference).empty[slot]
+        empty = usual_shares(reference).empty[slot]
         if empty >= EMPTY_HABIT:
             return replace(head, reason="empty as often in training", message="")
         expected = f"about {usual:.0f} were expected" if np.isfinite(usual) else "training had some in every window"
@@ -396,85 +396,3 @@ def _log(evidence: Evidence) -> list[Finding]:
             )
         )
     return findings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Usual:
-    """What a share was in training windows: its mean, 99 % quantile and maximum."""
-
-    mean: float = 0.0
-    highest: float = 0.0
-    largest: float = 0.0
-
-    @classmethod
-    def of(cls, shares: Floats) -> Usual:
-        shares = shares[np.isfinite(shares)]
-        if not len(shares):
-            return cls()
-        return cls(mean=float(shares.mean()), highest=float(np.quantile(shares, 0.99)), largest=float(shares.max()))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class UsualShares:
-    """What is usual in training by column, and the share of empty windows by season slot."""
-
-    missing: Mapping[str, Usual]
-    unparseable: Mapping[str, Usual]
-    non_finite: Mapping[str, Usual]
-    off_clock: Mapping[str, Usual]
-    empty: Sequence[float]
-
-
-@dataclass(frozen=True)
-class _Keyed:
-    """A reference that is hashed by its id."""
-
-    id: str
-    reference: Reference = field(compare=False)
-
-
-def _usual(reference: Reference) -> UsualShares:
-    return _usual_shares(_Keyed(id=reference.id, reference=reference))
-
-
-@lru_cache(maxsize=32)
-def _usual_shares(keyed: _Keyed) -> UsualShares:
-    reference = keyed.reference
-    layout = reference.layout
-    counts = np.array([profile.counts for profile in reference.profiles], np.float64)
-    rows = counts[:, 0]
-    missing, unparseable, non_finite, off_clock = {}, {}, {}, {}
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for position, column in enumerate(layout.columns):
-
-            def extra(name: str, at: int = position) -> Any:
-                return counts[:, layout.extra(at, name)]
-
-            usable = counts[:, layout.bins(position)].sum(axis=1)
-            if isinstance(column, CategoricalColumn):
-                usable = usable + extra("other") + extra("unseen")
-            missing[column.name] = Usual.of(1 - usable / rows)
-            unparseable[column.name] = Usual.of(extra("unparseable") / rows)
-            non_finite[column.name] = Usual.of((extra("nan") + extra("infinite")) / rows)
-            off_clock[column.name] = Usual.of(extra("off_clock") / extra("clock_known"))
-    return UsualShares(
-        missing=missing,
-        unparseable=unparseable,
-        non_finite=non_finite,
-        off_clock=off_clock,
-        empty=_empty_shares(reference),
-    )
-
-
-def _empty_shares(reference: Reference) -> list[float]:
-    """Return for each season slot the share of training windows without rows."""
-    if not reference.timeline or len(reference.windows) < 2:
-        return [0.0] * max(reference.spec.season_length, 1)
-    spec = replace(reference.spec, step=None)
-    filled, all_ = np.zeros(spec.season_length), np.zeros(spec.season_length)
-    for window in spec.between(reference.windows[0].start, reference.windows[-1].end):
-        all_[reference.spec.slot(window) % spec.season_length] += 1
-    for window in reference.windows:
-        filled[reference.spec.slot(window) % spec.season_length] += 1
-    shares = np.where(all_ > 0, 1 - filled / np.maximum(all_, 1), 0.0)  # a slot that training never reached: unknown
-    return [float(share) for share in shares.clip(0, 1)]

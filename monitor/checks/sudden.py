@@ -28,14 +28,12 @@ from monitor.novelty import can_be_new
 from monitor.profile import ColumnProfile
 from monitor.reference import Reference
 from monitor.source import Floats
+from monitor.trailing import FEWEST_ROWS, TRAILING, median, release, remember, short, trailing_of_training
 
-TRAILING = 28  # windows
 ENOUGH = 10  # of them before anything is judged
 CLEAN = 3  # windows that end an episode
-FEWEST_ROWS = 3
 UNSEEN_SHARE = 0.5
 EXACT_SHARE = 0.9
-KEPT_VALUES = 256  # unseen values remembered per column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +85,7 @@ class Sudden:
         reference, current = evidence.reference, evidence.current
         memory = evidence.memories.get("sudden") or {}
         if memory.get("reference") != reference.id:
-            memory = _first_memory(reference)
+            memory = {"number": 0, "columns": trailing_of_training(reference), "sources": {}}
         number = memory["number"] + 1
         columns: dict[str, dict[str, Any]] = dict(memory["columns"])
         sources: dict[str, dict[str, Any]] = dict(memory["sources"])
@@ -116,9 +114,9 @@ class Sudden:
             for name in members:
                 view = current.columns[name]
                 if view.count >= FEWEST_ROWS:
-                    columns[name] = _remember(columns[name], view, number, held=decisive)
+                    columns[name] = remember(columns[name], view, number, held=decisive)
                 if closing:
-                    columns[name] = _release(columns[name], accept=lasting)
+                    columns[name] = release(columns[name], accept=lasting)
             findings += _findings(evidence, source, members, state, shown, closing=closing)
             if closing:
                 sources.pop(source, None)
@@ -152,20 +150,6 @@ def _sources(reference: Reference) -> dict[str, list[str]]:
     return found
 
 
-def _first_memory(reference: Reference) -> dict[str, Any]:
-    """Return the trailing windows before production: the last of training."""
-    columns: dict[str, dict[str, Any]] = {}
-    for column in reference.layout.columns:
-        state: dict[str, Any] = {"means": [], "medians": [], "values": [], "held": []}
-        if isinstance(column, NumericColumn):
-            views = [profile.columns[column.name] for profile in reference.profiles[-TRAILING:]]
-            usable = [view for view in views if view.count >= FEWEST_ROWS]
-            state["means"] = [_short(view.mean) for view in usable]
-            state["medians"] = [_short(median(view)) for view in usable]
-        columns[column.name] = state
-    return {"reference": reference.id, "number": 0, "columns": columns, "sources": {}}
-
-
 def _signs(reference: Reference, view: ColumnProfile, state: Mapping[str, Any], number: int) -> Signs:
     """Return what is odd about a column in this window."""
     if view.count < FEWEST_ROWS:
@@ -180,7 +164,7 @@ def _signs(reference: Reference, view: ColumnProfile, state: Mapping[str, Any], 
         found = None  # a column constant in training is unseen at its first departure only
     middle = median(view)
     if len(state["means"]) < ENOUGH:
-        return Signs(unseen=found, after=_short(middle))
+        return Signs(unseen=found, after=short(middle))
     usual = float(np.median(state["medians"]))
     if column.off_atom or column.scale <= 0:  # mostly one value: a mean or median says nothing
         return Signs(unseen=found, before=usual, after=middle)
@@ -218,53 +202,6 @@ def _unseen_share(view: ColumnProfile, state: Mapping[str, Any], number: int) ->
     recent = {value for value, last in state["values"] if number - last <= TRAILING}
     fresh = sum(count for value, count in view.novelties.items() if value not in recent)
     return fresh / sampled * view.unseen / view.count
-
-
-def median(view: ColumnProfile) -> float:
-    """Return the median of a numeric column: within its training bin by interpolation, beyond it within 2 %."""
-    column = view.column
-    assert isinstance(column, NumericColumn)
-    if not view.count:
-        return math.nan
-    below = np.cumsum(view.bins)
-    rank = view.count / 2
-    place = int(np.searchsorted(below, rank))
-    if place in (0, column.bins - 1):
-        return view.quantile(0.5)
-    inside = (rank - (below[place - 1])) / view.bins[place]
-    low, high = column.edges[place - 1], column.edges[place]
-    return float(low + (high - low) * inside)
-
-
-def _remember(state: Mapping[str, Any], view: ColumnProfile, number: int, *, held: bool) -> dict[str, Any]:
-    """Return a column's trailing windows with this one: set aside while its source is suspect."""
-    numbers = (None, None) if isinstance(view.column, CategoricalColumn) else (_short(view.mean), _short(median(view)))
-    values = [value for value, _ in sorted(view.novelties.items(), key=lambda item: -item[1])[:KEPT_VALUES]]
-    if held:
-        return {**state, "held": [*state["held"], [*numbers, values[: KEPT_VALUES // TRAILING], number]][-TRAILING:]}
-    return _absorb(state, numbers[0], numbers[1], values, number)
-
-
-def _absorb(
-    state: Mapping[str, Any], mean: float | None, middle: float | None, values: Sequence[Any], number: int
-) -> dict[str, Any]:
-    seen = {value: last for value, last in state["values"] if number - last <= TRAILING}
-    seen |= dict.fromkeys(values, number)
-    kept = sorted(seen.items(), key=lambda item: -item[1])[:KEPT_VALUES]
-    return {
-        "means": state["means"] if mean is None else [*state["means"], mean][-TRAILING:],
-        "medians": state["medians"] if middle is None else [*state["medians"], middle][-TRAILING:],
-        "values": [list(item) for item in kept],
-        "held": state["held"],
-    }
-
-
-def _release(state: Mapping[str, Any], *, accept: bool) -> dict[str, Any]:
-    """Return the trailing windows after an episode: what lasted 28 windows is the new normal, a shorter one is not."""
-    result = dict(state)
-    for mean, middle, values, number in state["held"] if accept else ():
-        result = _absorb(result, mean, middle, values, number)
-    return {**result, "held": []}
 
 
 def _cause(shown: Mapping[str, Signs]) -> str:
@@ -375,7 +312,3 @@ def _findings(
 
 def _join(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _short(x: float) -> float:
-    return float(f"{x:.7g}")
