@@ -87,6 +87,7 @@ def fit_predict(task: Task, fit: Matrix, label: Floats, wanted: Matrix) -> Float
     Binary: probabilities within [1e-4, 1 − 1e-4]; one label only gives its share everywhere.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
 
     if task is Task.MULTICLASS:
         raise ValueError("challengers of multiclass models cannot be fitted yet; give held-out scores instead")
@@ -94,13 +95,15 @@ def fit_predict(task: Task, fit: Matrix, label: Floats, wanted: Matrix) -> Float
         fit, wanted = (np.where(np.isinf(x), np.nan, x) for x in (fit, wanted))
     usable = np.isfinite(fit).any(axis=0)  # a column without any value tells nothing
     fit, wanted = np.where(usable, fit, np.float32(0)), np.where(usable, wanted, np.float32(0))
-    if task is Task.REGRESSION:
-        model = HistGradientBoostingRegressor(max_iter=100, learning_rate=0.06, random_state=0)
-        return np.asarray(model.fit(fit, label).predict(wanted), np.float64)
-    if len(np.unique(label)) < 2:
+    if task is Task.BINARY and len(np.unique(label)) < 2:
         return np.full(len(wanted), float(np.clip(label.mean(), FLOOR, 1 - FLOOR)))
-    classifier = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.06, random_state=0)
-    scores = classifier.fit(fit, label).predict_proba(wanted)[:, 1]
+    # Threads that wait for each other by spinning take minutes on a busy machine for what one does in seconds.
+    with threadpool_limits(1):
+        if task is Task.REGRESSION:
+            model = HistGradientBoostingRegressor(max_iter=100, learning_rate=0.06, random_state=0)
+            return np.asarray(model.fit(fit, label).predict(wanted), np.float64)
+        classifier = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.06, random_state=0)
+        scores = classifier.fit(fit, label).predict_proba(wanted)[:, 1]
     return np.asarray(np.clip(scores, FLOOR, 1 - FLOOR), np.float64)
 
 

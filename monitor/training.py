@@ -19,11 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from monitor.advice import registration_notes
 from monitor.config import ModelSection
-from monitor.outcome import FLOOR, Task
+from monitor.outcome import Task
 from monitor.reference import Reference, build_reference, cut_rows, cut_timeline
-from monitor.source import Batch, Floats, Ints, Kind
+from monitor.source import Batch, Floats, Ints
 from monitor.sources import frame
+from monitor.sources.arrow import Decoding
 from monitor.sources.frame import FrameError
 
 SAMPLE_ROWS = 10_000  # enough for Evidently, small enough to keep
@@ -41,7 +43,6 @@ PACKAGES = (
     "onnx",
 )
 TOO_GOOD = 0.05  # given scores that beat unseen time by more than this share of the loss have seen their rows
-FOLDS = 9  # contiguous blocks of training time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ def train(
     rows: pa.Table,
     *,
     source: str,
-    features: Mapping[str, Kind],
+    features: Mapping[str, Decoding],
     holdout: pa.Table | None = None,
     version: str,
     time_column: str | None,
@@ -81,9 +82,9 @@ def train(
 ) -> Training:
     """Return the training profile of ``rows`` (and ``holdout``); raises FrameError with the reason it cannot be.
 
-    ``features`` are the logged features with their kinds: each must be in the file. Scores given in the training rows
-    must be out-of-fold; where there are none, stand-ins are fitted in contiguous blocks of time. ``progress`` is told
-    what is going on and how far it is, from 0 to 1.
+    ``features`` are the logged features and how each is decoded: each must be in the file. Scores given in the
+    training rows must be out-of-fold; where there are none, stand-ins are fitted in contiguous blocks of time.
+    ``progress`` is told what is going on and how far it is, from 0 to 1.
     """
     progress("reading columns", 0.05)
     if not rows.num_rows:
@@ -94,15 +95,17 @@ def train(
         if not holdout.num_rows:
             raise FrameError("the holdout file has no rows; give held-out rows or leave --holdout away.")
         parts.append(_part(holdout, time_column, "the holdout file"))
+    features = frame.chosen(rows, features)
     batches = [_batch(part, section, features) for part in parts]
     task = Task(section.source.prediction.task.value)
     remarks: list[str] = []
-    place, blocks = _blocks(batches[0], section, has_time=time_column is not None)
+    first = batches[0]
+    _, place = cut_rows(first.rows) if time_column is None else cut_timeline(first.time, section.window_spec())
     honest = batches[0].score
     fitted = batches[0].label is not None and task is not Task.MULTICLASS
     if fitted:
         progress("fitting out-of-fold scores in blocks of time", 0.15)
-        proxy = _out_of_fold(batches, blocks, task)
+        proxy = _out_of_fold(batches, place, task)
         given = batches[0].score
         if given is not None and np.isfinite(given).any():
             _refuse_in_sample(batches[0], given, proxy[0], place, task, section)
@@ -136,6 +139,7 @@ def train(
         source=source,
         notes=tuple(remarks),
     )
+    remarks += registration_notes(reference)
     progress("keeping samples", 0.9)
     rng = np.random.default_rng(int(reference.id[:8], 16))  # the same rows for the same content
     sample = _sample(parts[0].table, [*features, *_answers(section)], rng)
@@ -186,8 +190,8 @@ def _part(rows: pa.Table, time_column: str | None, name: str) -> Rows:
     return Rows(table=rows.take(pa.array(order)), time=time[order], name=name)
 
 
-def _batch(part: Rows, section: ModelSection, features: Mapping[str, Kind]) -> Batch:
-    missing = [name for name in features if name not in part.table.column_names]
+def _batch(part: Rows, section: ModelSection, features: Mapping[str, Decoding]) -> Batch:
+    missing = [name for name in features if frame.base_of(name, part.table.column_names) is None]
     if missing:
         raise FrameError(
             f"{part.name} has no column {missing[0]}, which production logs as a feature; "
@@ -219,46 +223,28 @@ def _batch(part: Rows, section: ModelSection, features: Mapping[str, Kind]) -> B
     return frame.batch_of(part.table, features, time=part.time, score=score, scores=scores, label=label)
 
 
-def _blocks(batch: Batch, section: ModelSection, *, has_time: bool) -> tuple[Ints, Ints]:
-    """Return each training row's window, and its block of contiguous windows."""
-    windows, place = cut_timeline(batch.time, section.window_spec()) if has_time else cut_rows(batch.rows)
-    size = max(1, -(-len(windows) // FOLDS))
-    return place, place // size
-
-
-def _out_of_fold(batches: list[Batch], blocks: Ints, task: Task) -> list[Floats]:
+def _out_of_fold(batches: list[Batch], place: Ints, task: Task) -> list[Floats]:
     """Return stand-in scores: of training rows from models that never saw their block, of held-out rows from all."""
-    from monitor.challenger import fit_predict, matrix_of
+    from monitor.challenger import fit_predict, matrix_of, out_of_fold
 
     matrices = matrix_of(batches)
     label = batches[0].label
     assert label is not None
     known = np.isfinite(label)
-    scores = np.full(batches[0].rows, np.nan)
-    for block in np.unique(blocks):
-        inside = blocks == block
-        scores[inside] = fit_predict(task, matrices[0][~inside & known], label[~inside & known], matrices[0][inside])
-    found = [scores]
-    for matrix in matrices[1:]:
-        found.append(fit_predict(task, matrices[0][known], label[known], matrix))
-    return found
-
-
-def _loss(task: Task, label: Floats, score: Floats) -> Floats:
-    if task is Task.BINARY:
-        p = np.clip(score, FLOOR, 1 - FLOOR)
-        return np.asarray(-(label * np.log(p) + (1 - label) * np.log1p(-p)))
-    return np.abs(label - score)
+    first = out_of_fold(task, matrices[0], label, place)
+    return [first, *(fit_predict(task, matrices[0][known], label[known], matrix) for matrix in matrices[1:])]
 
 
 def _refuse_in_sample(
     batch: Batch, given: Floats, proxy: Floats, place: Ints, task: Task, section: ModelSection
 ) -> None:
     """Refuse scores that are better on training rows than a model can be on time it has not seen."""
+    from monitor.challenger import losses
+
     assert batch.label is not None
     ok = np.isfinite(batch.label) & np.isfinite(given) & np.isfinite(proxy)
-    gain = _loss(task, batch.label[ok], proxy[ok]) - _loss(task, batch.label[ok], given[ok])
-    unseen = float(_loss(task, batch.label[ok], proxy[ok]).mean())
+    gain = losses(task, batch.label[ok], proxy[ok], np.inf) - losses(task, batch.label[ok], given[ok], np.inf)
+    unseen = float(losses(task, batch.label[ok], proxy[ok], np.inf).mean())
     counts = np.bincount(place[ok])
     means = np.bincount(place[ok], weights=gain)[counts > 0] / counts[counts > 0]
     error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.inf

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from monitor.command import CommandError, ConfigOption, ExitCode, configuration, console, now, say
 from monitor.installation import Installation, Monitored, opened
 from monitor.reference import ENOUGH_WINDOWS
-from monitor.source import Kind
 from monitor.sources.frame import FrameError
 from monitor.training import Training
 
@@ -85,7 +84,7 @@ def train_model(
             watched.section,
             rows,
             source=name,
-            features=logged_features(installation, watched),
+            features=installation.source(watched.name).features(),
             holdout=None if holdout is None else frame.read_file(holdout),
             version=version or f"{moment:%Y-%m-%d}",
             time_column=time_column,
@@ -95,18 +94,10 @@ def train_model(
         )
 
 
-def logged_features(installation: Installation, watched: Monitored) -> dict[str, Kind]:
-    """Return the features that production logs, with their kinds, as the source sees them."""
-    from monitor.sources.postgres import source_for
-
-    with source_for(watched.section, installation.dsn) as logs:
-        return logs.features()
-
-
 def store_training(installation: Installation, watched: Monitored, training: Training, *, moment: datetime) -> None:
     """Store the profile and say what it is worth."""
     from monitor import store
-    from monitor.checks.drift import achieved_rate
+    from monitor.panel import achieved_rate
 
     reference = training.reference
     profile = reference.total

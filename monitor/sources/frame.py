@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from monitor.source import Batch, CategoryValues, Floats, Ints, Kind, NumericValues, Values
+from monitor.source import Batch, CategoryValues, Floats, Ints, NumericValues, Values
 from monitor.sources import arrow
+from monitor.sources.arrow import Decoding
+
+MOST_VALUES = 1000  # a text of more distinct values in training is counted by its length
 
 
 class FrameError(Exception):
@@ -35,13 +39,6 @@ def read_file(path: Path) -> pa.Table:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def kind_of(column: pa.ChunkedArray) -> Kind:
-    """Return what a column is to the statistics by its Arrow type: numbers are numeric, all else categorical."""
-    kind = column.type
-    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    return Kind.NUMERIC if numeric else Kind.CATEGORICAL
 
 
 def floats(name: str, column: pa.ChunkedArray) -> NumericValues:
@@ -69,8 +66,11 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
 
 
-def times(name: str, column: pa.ChunkedArray) -> Ints:
-    """Return microseconds since the epoch, UTC; naive times are taken as UTC. Raises FrameError when unparseable."""
+def times(name: str, column: pa.ChunkedArray, *, empty: bool = False) -> Ints:
+    """Return microseconds since the epoch, UTC; naive times are taken as UTC, 0 where ``empty`` allows there is none.
+
+    Raises FrameError for what is no time.
+    """
     try:
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             column = _parse_times(column)
@@ -83,9 +83,9 @@ def times(name: str, column: pa.ChunkedArray) -> Ints:
         raise FrameError(
             f"the time column {name} cannot be parsed (for example {example!r}); give ISO 8601 times."
         ) from error
-    if column.null_count:
+    if column.null_count and not empty:
         raise FrameError(f"the time column {name} is empty in {column.null_count} rows; remove or repair these rows.")
-    return np.asarray(column.cast(pa.int64()).to_numpy(zero_copy_only=False), np.int64)
+    return np.asarray(column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), np.int64)
 
 
 def _parse_times(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -125,16 +125,83 @@ def labels(name: str, column: pa.ChunkedArray, classes: Sequence[str], positive:
 
 def batch_of(
     table: pa.Table,
-    kinds: Mapping[str, Kind],
+    features: Mapping[str, Decoding],
     *,
     time: Ints,
     score: Floats | None = None,
     scores: Floats | None = None,
     label: Floats | None = None,
 ) -> Batch:
-    """Return the rows as one batch with the given feature columns."""
-    columns: dict[str, Values] = {
-        name: floats(name, table[name]) if kind is Kind.NUMERIC else categories(table[name])
-        for name, kind in kinds.items()
-    }
+    """Return the rows as one batch with the given features, each decoded as the log's own column is."""
+    columns: dict[str, Values] = {}
+    for name, decoding in features.items():
+        if name in columns:
+            continue  # a list gave its length and norm at once
+        column = table[base_of(name, table.column_names) or name]
+        whole = _whole(column)
+        match decoding:
+            case Decoding.NUMBER | Decoding.NUMBER_TEXT if name not in table.column_names:
+                columns[name] = arrow.numbers(pc.utf8_length(whole.cast(pa.string())))
+            case Decoding.NUMBER | Decoding.NUMBER_TEXT:
+                columns[name] = floats(name, column)
+            case Decoding.CATEGORY:
+                columns[name] = categories(column)
+            case Decoding.AGE:
+                moments = times(name, column, empty=True)
+                aged = pa.array(moments, pa.timestamp("us"), mask=np.asarray(column.is_null()))
+                columns[name] = arrow.ages(aged, time)
+            case Decoding.LIST:
+                columns.update(arrow.decode(name, whole, decoding, time))
     return Batch(rows=table.num_rows, time=time, columns=columns, score=score, scores=scores, label=label)
+
+
+def base_of(feature: str, columns: Sequence[str]) -> str | None:
+    """Return the file's column behind a feature: itself, or the text whose length it is; None without one."""
+    if feature in columns:
+        return feature
+    base = feature.removesuffix(arrow.LENGTH)
+    return base if base != feature and base in columns else None
+
+
+def chosen(table: pa.Table, features: Mapping[str, Decoding]) -> dict[str, Decoding]:
+    """Return the features to keep: of a text that gives category and length, the length if it is too diverse."""
+    kept: dict[str, Decoding] = {}
+    for name, decoding in features.items():
+        text, length = name.removesuffix(arrow.LENGTH), name + arrow.LENGTH
+        if decoding is Decoding.CATEGORY and length in features and _diverse(table, name):
+            continue
+        if text != name and text in features and not _diverse(table, text):
+            continue
+        kept[name] = decoding
+    return kept
+
+
+def _diverse(table: pa.Table, name: str) -> bool:
+    if name not in table.column_names:
+        return False
+    known = table[name].drop_null()
+    distinct = pc.count_distinct(known).as_py()
+    return bool(distinct > MOST_VALUES or distinct > len(known) / 2)
+
+
+def read_query(url: str, statement: str) -> pa.Table:
+    """Return the rows of a SELECT on a Postgres database."""
+    import adbc_driver_postgresql.dbapi as driver
+
+    try:
+        with driver.connect(url) as connection, connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+            cursor.execute(statement)
+            table: pa.Table = cursor.fetch_arrow_table()
+    except driver.Error as error:
+        raise FrameError(
+            f"the query was refused ({_first_line(error)}); correct it (only SELECT is allowed)."
+        ) from error
+    opaque = [f.name for f in table.schema if isinstance(f.type, pa.BaseExtensionType)]
+    for name in opaque:  # numeric arrives as text
+        place = table.schema.get_field_index(name)
+        storage = pa.chunked_array(
+            [chunk.storage for chunk in table[name].chunks], table.schema.field(name).type.storage_type
+        )
+        table = table.set_column(place, name, storage)
+    return table

@@ -25,14 +25,13 @@ from monitor.source import (
     Batch,
     ColumnFault,
     Fingerprint,
-    Kind,
     Read,
     Reading,
     SourceError,
     TileFacts,
 )
 from monitor.sources import selection
-from monitor.sources.arrow import LENGTH, NORM, Decoding
+from monitor.sources.arrow import Decoding
 from monitor.sources.catalog import (
     ColumnDescription,
     Family,
@@ -209,8 +208,8 @@ class PostgresSource:
             session.end()
         return concatenate(found)
 
-    def features(self) -> dict[str, Kind]:
-        """Return the logged features with their kinds by type: of a text not its length, of a list both sizes.
+    def features(self) -> dict[str, Decoding]:
+        """Return the logged features and how each is decoded; a text gives its category and its length.
 
         Raises SourceError, also for a configured feature that the table lacks.
         """
@@ -221,14 +220,7 @@ class PostgresSource:
             session.end()
         if chosen.faults:
             raise SourceError(chosen.faults[0].message)
-        found: dict[str, Kind] = {}
-        for feature in chosen.fields:
-            if feature.decoding is Decoding.LIST:
-                found |= {feature.name + LENGTH: Kind.NUMERIC, feature.name + NORM: Kind.NUMERIC}
-            elif feature.name.removesuffix(LENGTH) not in found:
-                categorical = feature.decoding is Decoding.CATEGORY
-                found[feature.name] = Kind.CATEGORICAL if categorical else Kind.NUMERIC
-        return found
+        return {feature.name: feature.decoding for feature in chosen.fields}
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -457,7 +449,8 @@ def _stamp(session: Session, table: TableDescription) -> str:
     statement = sql.SQL(
         "SELECT concat(c.oid, c.relkind, ' ', "
         "(SELECT string_agg(concat(a.attname, ':', a.atttypid, ':', a.atttypmod, ':', a.attnotnull), ',' "
-        "ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), ' ', "
+        "ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), "
+        "' ', "
         "(SELECT string_agg(concat(i.indexrelid, ':', i.indisvalid), ',' ORDER BY i.indexrelid) "
         "FROM pg_index i WHERE i.indrelid = c.oid)) "
         "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}"
