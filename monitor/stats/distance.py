@@ -195,7 +195,8 @@ def wasserstein(points: ArrayLike, reference: ArrayLike, current: ArrayLike, sca
 def chi_squared(reference: ArrayLike, current: ArrayLike) -> Tested:
     """Return Pearson's two-sample statistic on a 2 × B table and its p-value with B − 1 degrees of freedom.
 
-    Cells whose expected rows are below 5 on either side are pooled into one. Both sides are samples: a reference
+    Cells whose expected rows are below 5 on either side are pooled, with the next smallest where that is not enough.
+    Both sides are samples: a reference
     taken as exact would alarm five times too often. Not good for clustered rows.
 
     >>> test = chi_squared([50, 50], [60, 40])
@@ -206,9 +207,14 @@ def chi_squared(reference: ArrayLike, current: ArrayLike) -> Tested:
     sides, columns = table.sum(axis=1), table.sum(axis=0)
     if not sides.all():
         return Tested(statistic=float("nan"), p_value=float("nan"))
-    small = columns * sides.min() / sides.sum() < SMALL_CELL
-    if small.any():
-        table = np.concatenate([table[:, ~small], table[:, small].sum(axis=1, keepdims=True)], axis=1)
+    order = np.argsort(columns, kind="stable")
+    expected_rows = columns[order] * sides.min() / sides.sum()
+    pooled = int((expected_rows < SMALL_CELL).sum())
+    while 0 < pooled < len(order) and expected_rows[:pooled].sum() < SMALL_CELL:
+        pooled += 1
+    if pooled:
+        pool = table[:, order[:pooled]].sum(axis=1, keepdims=True)
+        table = np.concatenate([table[:, order[pooled:]], pool], axis=1)
     table = table[:, table.sum(axis=0) > 0]
     if table.shape[1] < 2:
         return Tested(statistic=0.0, p_value=1.0)
