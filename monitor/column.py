@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, ClassVar
@@ -63,7 +63,7 @@ def _offsets(time: Ints, timezone: str) -> Ints:
     return np.array(offsets, np.int64)[inverse]
 
 
-_ZERO = datetime(1970, 1, 1) - datetime(1970, 1, 1)
+_ZERO = timedelta(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +78,18 @@ class TimeFunction:
 
     def expected(self, time: Ints) -> Floats:
         """Return the usual value at each time, NaN where training never saw the slot."""
-        size = max(self.usual, default=0) + 1
-        table = np.full(max(size, 400), np.nan)
+        return self.usual_at(clock_slots(self.clock, time, self.timezone))
+
+    def usual_at(self, slots: Ints) -> Floats:
+        """Return the usual value in each slot, NaN where training never saw the slot."""
+        return self._table[slots]
+
+    @cached_property
+    def _table(self) -> Floats:
+        table = np.full(max([48, *(slot + 1 for slot in self.usual)]), np.nan)
         for slot, value in self.usual.items():
             table[slot] = value
-        return table[clock_slots(self.clock, time, self.timezone)]
+        return table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,7 +144,7 @@ class NumericColumn:
         """Return which values never occurred in training, or None when training had too many values to say."""
         if self.lattice is None:
             return None
-        key = x.astype(np.float32).astype(np.float64)
+        key = lattice_keys(x)
         place = np.minimum(np.searchsorted(self.lattice, key), len(self.lattice) - 1)
         return np.asarray(self.lattice[place] != key)
 
@@ -171,6 +178,13 @@ class CategoricalColumn:
 
 
 Column = NumericColumn | CategoricalColumn
+
+
+def lattice_keys(x: Floats) -> Floats:
+    """Return values as single precision keeps them, so that ``real`` and ``double precision`` logs agree."""
+    with np.errstate(over="ignore"):
+        single = x.astype(np.float32).astype(np.float64)
+    return np.where(np.isinf(single), x, single)
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,7 +316,7 @@ def freeze_numeric(
         if len(rest) > 20:
             r1, center, r3 = np.quantile(rest, [0.25, 0.5, 0.75])
             scale = max((r3 - r1) / IQR_TO_SD, float(rest.std()) * 0.1, 1e-12)
-    keys = np.unique(distinct.astype(np.float32).astype(np.float64))
+    keys = np.unique(lattice_keys(distinct))
     return NumericColumn(
         name=name,
         edges=edges,

@@ -17,22 +17,34 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.column import CategoricalColumn, Column, Layout, NumericColumn
+from monitor.column import (
+    CategoricalColumn,
+    Clock,
+    Column,
+    Layout,
+    NumericColumn,
+    TimeFunction,
+    clock_slots,
+    lattice_keys,
+)
 from monitor.sketch import (
+    KEPT,
     REGISTERS,
     Buckets,
     Novelties,
-    bucket_keys,
+    buckets_of,
+    distinct,
     hash_floats,
     hash_texts,
     merge_buckets,
     merge_novelties,
     register_values,
 )
-from monitor.source import Batch, CategoryValues, Floats, Ints, NumericValues
+from monitor.source import Batch, CategoryValues, Floats, Ints, NumericValues, take
 
 FORMAT = 1  # raise it when the bytes change; from_bytes reads every version ever written
 MAGIC = b"DMPF"
+LARGEST = 1 << 22  # counts that one pass may hold, 32 MB
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -297,8 +309,6 @@ class ColumnProfile:
     @property
     def distinct(self) -> int:
         """Estimate of the number of distinct values (HyperLogLog, about 9 % standard error)."""
-        from monitor.sketch import distinct
-
         estimate = distinct(self.profile.registers[self.position])
         if isinstance(self.column, CategoricalColumn):
             return int((self.bins > 0).sum()) + estimate
@@ -323,144 +333,224 @@ class ColumnProfile:
 def profiles_of(layout: Layout, batch: Batch, pieces: Ints, number: int) -> list[Profile]:
     """Return one profile for each of ``number`` pieces; ``pieces`` says to which piece a row belongs.
 
-    All pieces are built in one pass over each column.
+    All pieces are built in one pass over each column: its values are sorted within the pieces, and everything is then
+    counted on runs of equal values, so a column of few values costs little more than the sort.
     """
-    columns = layout.columns
-    counts = np.zeros((number, layout.counts), np.int64)
-    sums = np.zeros((number, layout.sums))
-    lows = np.full((number, len(columns)), np.inf)
-    highs = np.full((number, len(columns)), -np.inf)
-    registers = np.zeros((number, len(columns), REGISTERS), np.uint8)
-    buckets: list[dict[str, Buckets]] = [{} for _ in range(number)]
-    novelties: list[dict[str, Novelties]] = [{} for _ in range(number)]
-    counts[:, 0] = np.bincount(pieces, minlength=number)
-    for position, column in enumerate(columns):
+    if number > 1 and number * layout.counts > LARGEST:
+        # Many small pieces of a wide table would need more room than their rows; half of them at a time do not.
+        low = pieces < number // 2
+        first, second = np.flatnonzero(low), np.flatnonzero(~low)
+        return profiles_of(layout, take(batch, first), pieces[first], number // 2) + profiles_of(
+            layout, take(batch, second), pieces[second] - number // 2, number - number // 2
+        )
+    shape = (number, len(layout.columns))
+    tally = _Tally(
+        layout=layout,
+        number=number,
+        pieces=pieces,
+        order=None if bool((pieces[1:] >= pieces[:-1]).all()) else np.argsort(pieces, kind="stable"),
+        time=batch.time,
+        counts=np.zeros((number, layout.counts), np.int64),
+        sums=np.zeros((number, layout.sums)),
+        lows=np.full(shape, np.inf),
+        highs=np.full(shape, -np.inf),
+        registers=np.zeros((number, len(layout.columns), REGISTERS), np.uint8),
+        buckets=[{} for _ in range(number)],
+        novelties=[{} for _ in range(number)],
+    )
+    tally.counts[:, 0] = np.bincount(pieces, minlength=number)
+    for position, column in enumerate(layout.columns):
         values = batch.columns.get(column.name)
         if values is None:  # a vanished column: its rows are missing, and reading says so as a finding
-            counts[:, layout.extra(position, "missing")] = counts[:, 0]
-            continue
-        tally = _Tally(layout, position, pieces, number, counts, registers)
-        if isinstance(column, NumericColumn) and isinstance(values, NumericValues):
-            x, at = tally.numeric(column, values, sums)
-            with np.errstate(over="ignore"):
-                np.minimum.at(lows[:, position], at, x)
-                np.maximum.at(highs[:, position], at, x)
-            for piece, found in bucket_keys(x, at, number):
-                buckets[piece][column.name] = found
-            fresh = column.unseen(x)
-            if fresh is not None:
-                tally.add("unseen", at[fresh])
-                _collect(novelties, column.name, x[fresh].astype(np.float32).tolist(), at[fresh])
-            tally.clock(column, x, at, batch, _usable(values))
+            tally.counts[:, layout.extra(position, "missing")] = tally.counts[:, 0]
+        elif isinstance(column, NumericColumn) and isinstance(values, NumericValues):
+            tally.numeric(position, column, values)
         elif isinstance(column, CategoricalColumn) and isinstance(values, CategoryValues):
-            new_texts, new_at = tally.categorical(column, values)
-            _collect(novelties, column.name, new_texts, new_at)
-            tally.clock_texts(column, values, batch)
+            tally.categorical(position, column, values)
         else:
-            raise TypeError(f"column {column.name} is {column.kind} in training but was read as {type(values).__name__}")
+            raise TypeError(
+                f"column {column.name} is {column.kind} in training but was read as {type(values).__name__}"
+            )
     return [
         Profile(
             layout=layout,
-            counts=counts[i],
-            sums=sums[i],
-            lows=lows[i],
-            highs=highs[i],
-            registers=registers[i],
-            buckets=buckets[i],
-            novelties={n: merge_novelties([v]) for n, v in novelties[i].items()},
+            counts=tally.counts[i],
+            sums=tally.sums[i],
+            lows=tally.lows[i],
+            highs=tally.highs[i],
+            registers=tally.registers[i],
+            buckets=tally.buckets[i],
+            novelties=tally.novelties[i],
         )
         for i in range(number)
     ]
 
 
-def _usable(values: NumericValues) -> NDArray[np.bool_]:
-    return np.isfinite(values.values)
-
-
-def _collect(target: list[dict[str, Novelties]], name: str, values: Sequence[float | str], at: Ints) -> None:
-    for piece, value in zip(at.tolist(), values, strict=True):
-        found = target[piece].setdefault(name, {})
-        assert isinstance(found, dict)
-        found[value] = found.get(value, 0) + 1
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Tally:
-    """Counts one column of a batch into the rows of the count matrix."""
+    """What is counted of one batch: the profiles of all pieces, one row each."""
 
     layout: Layout
-    position: int
-    pieces: Ints
     number: int
+    pieces: Ints
+    order: Ints | None
+    """Rows by piece; None where they are in this order already."""
+    time: Ints
     counts: Ints
+    sums: Floats
+    lows: Floats
+    highs: Floats
     registers: NDArray[np.uint8]
+    buckets: list[dict[str, Buckets]]
+    novelties: list[dict[str, Novelties]]
+    slots: dict[tuple[Clock, str], Ints] = field(default_factory=dict)
 
-    def add(self, extra: str, at: Ints) -> None:
-        self.counts[:, self.layout.extra(self.position, extra)] += np.bincount(at, minlength=self.number)
+    def add(self, position: int, extra: str, at: Ints, weights: Floats | None = None) -> None:
+        """Count rows (or ``weights``) by piece."""
+        if len(at):
+            found = np.bincount(at, weights=weights, minlength=self.number)
+            self.counts[:, self.layout.extra(position, extra)] += found.astype(np.int64)
 
-    def _fill(self, bins: Ints, at: Ints, width: int) -> None:
-        where = self.layout.bins(self.position)
-        table = np.bincount(at * width + bins, minlength=self.number * width)
-        self.counts[:, where] += table.reshape(self.number, width)
-
-    def _register(self, hashes: NDArray[np.uint64], at: Ints) -> None:
-        slot, value = register_values(hashes)
-        np.maximum.at(self.registers[:, self.position], (at, slot), value)
-
-    def numeric(self, column: NumericColumn, values: NumericValues, sums: Floats) -> tuple[Floats, Ints]:
+    def numeric(self, position: int, column: NumericColumn, values: NumericValues) -> None:
+        """Count a numeric column."""
         raw = values.values
-        ok = _usable(values)
-        self.add("missing", self.pieces[values.missing])
-        if values.unparseable is not None:
-            self.add("unparseable", self.pieces[values.unparseable])
-        odd = ~ok & ~values.missing & ~(values.unparseable if values.unparseable is not None else False)
-        self.add("nan", self.pieces[odd & np.isnan(raw)])
-        self.add("infinite", self.pieces[odd & np.isinf(raw)])
-        x, at = raw[ok], self.pieces[ok]
-        self.add("zeros", at[x == 0])
-        bins = column.bin(x)
-        self._fill(bins, at, column.bins)
-        self._register(hash_floats(x), at)
-        first = self.layout.sum_at(self.position)
+        usable = np.isfinite(raw)
+        x, at = raw, self.pieces
+        if not usable.all():
+            odd = ~usable & ~values.missing
+            if values.unparseable is not None:
+                self.add(position, "unparseable", at[values.unparseable & ~values.missing])
+                odd &= ~values.unparseable
+            self.add(position, "missing", at[values.missing])
+            self.add(position, "nan", at[odd & np.isnan(raw)])
+            self.add(position, "infinite", at[odd & np.isinf(raw)])
+        self.clock(position, column, raw, usable)
+        if self.order is not None:
+            x, at, usable = x[self.order], at[self.order], usable[self.order]
+        x, at = x[usable], at[usable]  # a copy of its own, which may be sorted
+        if not len(x):
+            return
+        edges = np.searchsorted(at, np.arange(self.number + 1))
+        for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            x[start:stop].sort()
+        filled = edges[:-1] < edges[1:]
+        self.lows[filled, position] = x[edges[:-1][filled]]
+        self.highs[filled, position] = x[edges[1:][filled] - 1]
+        begins = np.flatnonzero(np.concatenate([[True], (x[1:] != x[:-1]) | (at[1:] != at[:-1])]))
+        value, at = x[begins], at[begins]
+        times = np.diff(begins, append=len(x))
+        self.values(position, column, value, at, times)
+
+    def values(self, position: int, column: NumericColumn, value: Floats, at: Ints, times: Ints) -> None:
+        """Count values that ascend within their piece, each with how often it occurred there."""
+        often = times.astype(np.float64)
+        width, where = column.bins, self.layout.bins(position)
+        table = np.bincount(at * width + column.bin(value), weights=often, minlength=self.number * width)
+        self.counts[:, where] += table.reshape(self.number, width).astype(np.int64)
+        zero = value == 0
+        self.add(position, "zeros", at[zero], often[zero])
+        self.register(position, hash_floats(value), at)
+        first = self.layout.sum_at(position)
         with np.errstate(over="ignore"):
-            gap = np.clip(x - column.center, -1e150, 1e150)  # squares stay finite
-            clipped = column.clipped(x)
+            gap = np.clip(value - column.center, -1e150, 1e150)  # squares stay finite
+            clipped = column.clipped(value)
             for i, term in enumerate((gap, gap * gap, clipped, clipped * clipped)):
-                sums[:, first + i] += np.bincount(at, weights=term, minlength=self.number)
-        return x, at
+                self.sums[:, first + i] += np.bincount(at, weights=term * often, minlength=self.number)
+        for piece, found in buckets_of(value, at, times, self.number):
+            self.buckets[piece][column.name] = found
+        fresh = column.unseen(value)
+        if fresh is not None and fresh.any():
+            self.add(position, "unseen", at[fresh], often[fresh])
+            keys = lattice_keys(value[fresh])
+            self.novel(column.name, keys, hash_floats(keys), at[fresh], times[fresh])
 
-    def categorical(self, column: CategoricalColumn, values: CategoryValues) -> tuple[list[str], Ints]:
+    def categorical(self, position: int, column: CategoricalColumn, values: CategoryValues) -> None:
+        """Count a categorical column."""
         present = values.codes >= 0
-        self.add("missing", self.pieces[~present])
-        codes, at = values.codes[present], self.pieces[present]
-        place = column.places(values.categories)[codes] if len(values.categories) else codes.astype(np.int64)
-        top = place >= 0
-        self._fill(place[top], at[top], column.bins)
-        self.add("other", at[place == column.OTHER])
-        new = place == column.NEW
-        self.add("unseen", at[new])
-        if not top.all():
-            self._register(hash_texts(values.categories)[codes[~top]], at[~top])
-        return [values.categories[code] for code in codes[new].tolist()], at[new]
+        codes, at = values.codes.astype(np.int64), self.pieces
+        if not present.all():
+            self.add(position, "missing", at[~present])
+            codes, at = codes[present], at[present]
+        if not len(codes):
+            return
+        size = len(values.categories)
+        place = column.places(values.categories)
+        self.clock_texts(position, column, values, place)
+        if self.number * size <= 4 * len(codes) + 4096:
+            table = np.bincount(at * size + codes, minlength=self.number * size)
+            both = np.flatnonzero(table)
+            times = table[both]
+        else:  # so many values that a table of them would be mostly empty
+            both, times = np.unique(at * size + codes, return_counts=True)
+        at, codes = both // size, both % size
+        often, found = times.astype(np.float64), place[codes]
+        top = found >= 0
+        start, width = self.layout.bins(position).start, self.layout.counts
+        np.add.at(self.counts.reshape(-1), at[top] * width + start + found[top], times[top])
+        if top.all():
+            return
+        other, new = found == column.OTHER, found == column.NEW
+        self.add(position, "other", at[other], often[other])
+        self.add(position, "unseen", at[new], often[new])
+        hashes = np.zeros(size, np.uint64)
+        rarer = np.flatnonzero(place < 0)
+        hashes[rarer] = hash_texts([values.categories[code] for code in rarer.tolist()])
+        self.register(position, hashes[codes[~top]], at[~top])
+        if new.any():
+            self.novel(column.name, codes[new], hashes[codes[new]], at[new], times[new], values.categories)
 
-    def clock(self, column: NumericColumn, x: Floats, at: Ints, batch: Batch, usable: NDArray[np.bool_]) -> None:
+    def register(self, position: int, hashes: NDArray[np.uint64], at: Ints) -> None:
+        """Enter hashed values into the registers of distinct values."""
+        slot, rank = register_values(hashes)
+        flat = np.zeros(self.number * REGISTERS, np.uint8)
+        np.maximum.at(flat, at * REGISTERS + slot, rank)
+        self.registers[:, position] = flat.reshape(self.number, REGISTERS)
+
+    def novel(
+        self,
+        name: str,
+        values: Floats | Ints,
+        hashes: NDArray[np.uint64],
+        at: Ints,
+        times: Ints,
+        categories: Sequence[str] | None = None,
+    ) -> None:
+        """Keep values never seen in training, of too many those of smallest hash; ``values`` may index categories."""
+        for piece in np.unique(at).tolist():
+            mine = np.flatnonzero(at == piece)
+            if len(mine) > KEPT:
+                mine = mine[np.argpartition(hashes[mine], KEPT)[: KEPT + 1]]
+            found: dict[float | str, int] = {}
+            for value, count in zip(values[mine].tolist(), times[mine].tolist(), strict=True):
+                key = value if categories is None else categories[value]
+                found[key] = found.get(key, 0) + count
+            self.novelties[piece][name] = merge_novelties([found])
+
+    def clock(self, position: int, column: NumericColumn, x: Floats, usable: NDArray[np.bool_]) -> None:
+        """Count the values of a time function that are not those of their slot."""
         if column.clock is None:
             return
-        expected = column.clock.expected(batch.time[usable])
-        known = ~np.isnan(expected)
-        self.add("clock_known", at[known])
-        self.add("off_clock", at[known & (x != expected)])
+        expected = column.clock.usual_at(self.slot(column.clock)[usable])
+        at, known = self.pieces[usable], ~np.isnan(expected)
+        self.add(position, "clock_known", at[known])
+        self.add(position, "off_clock", at[known & (x[usable] != expected)])
 
-    def clock_texts(self, column: CategoricalColumn, values: CategoryValues, batch: Batch) -> None:
+    def clock_texts(self, position: int, column: CategoricalColumn, values: CategoryValues, place: Ints) -> None:
+        """Count the categories of a time function that are not those of their slot."""
         if column.clock is None:
             return
         present = values.codes >= 0
-        expected = column.clock.expected(batch.time[present])
-        known = ~np.isnan(expected)
-        place = column.places(values.categories)[values.codes[present]]
-        at = self.pieces[present]
-        self.add("clock_known", at[known])
-        self.add("off_clock", at[known & (place != expected)])
+        expected = column.clock.usual_at(self.slot(column.clock)[present])
+        at, known = self.pieces[present], ~np.isnan(expected)
+        self.add(position, "clock_known", at[known])
+        self.add(position, "off_clock", at[known & (place[values.codes[present]] != expected)])
+
+    def slot(self, function: TimeFunction) -> Ints:
+        """Return each row's slot on a clock; columns that follow the same one share it."""
+        key = (function.clock, function.timezone)
+        if key not in self.slots:
+            self.slots[key] = clock_slots(function.clock, self.time, function.timezone)
+        return self.slots[key]
 
 
 def _same_layout(one: Layout, other: Layout) -> None:

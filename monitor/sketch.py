@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,21 +39,27 @@ class Buckets:
         return math.copysign(2 * math.exp((abs(key) - OFFSET) * GAMMA) / (math.exp(GAMMA) + 1), key)
 
 
-def bucket_keys(x: Floats, at: Ints, number: int) -> Iterator[tuple[int, Buckets]]:
-    """Yield (piece, buckets) for finite ``x`` and the piece of each value; pieces without values are left out."""
+def bucket_keys(x: Floats) -> Ints:
+    """Return the key of each finite value; keys ascend with the values."""
+    with np.errstate(divide="ignore"):
+        size = np.ceil(np.log(np.abs(x)) * (1 / GAMMA))
+    return np.where(x == 0, 0, np.copysign(np.maximum(size, 1 - OFFSET) + OFFSET, x)).astype(np.int64)
+
+
+def buckets_of(x: Floats, at: Ints, times: Ints, number: int) -> Iterator[tuple[int, Buckets]]:
+    """Yield (piece, buckets) for finite ``x`` that ascend within their piece ``at`` and occur ``times`` times each.
+
+    Pieces ascend; those without values are left out.
+    """
     if not len(x):
         return
-    with np.errstate(divide="ignore"):
-        size = np.ceil(np.log(np.abs(x)) / GAMMA)
-    keys = np.where(x == 0, 0, np.sign(x) * (np.where(np.isfinite(size), size, 0) + OFFSET)).astype(np.int64)
-    span = 1 << 18
-    both, counts = np.unique(at * span + keys + span // 2, return_counts=True)
-    pieces = both // span
-    edges = np.searchsorted(pieces, np.arange(number + 1))
-    for piece in range(number):
-        part = slice(edges[piece], edges[piece + 1])
-        if part.start < part.stop:
-            yield piece, Buckets(keys=both[part] % span - span // 2, counts=counts[part].astype(np.int64))
+    keys = bucket_keys(x)
+    begins = np.flatnonzero(np.concatenate([[True], (keys[1:] != keys[:-1]) | (at[1:] != at[:-1])]))
+    keys, counts = keys[begins], np.add.reduceat(times, begins)
+    edges = np.searchsorted(at[begins], np.arange(number + 1)).tolist()
+    for piece, (start, stop) in enumerate(pairwise(edges)):
+        if start < stop:
+            yield piece, Buckets(keys=keys[start:stop], counts=counts[start:stop])
 
 
 def merge_buckets(parts: Sequence[Buckets]) -> Buckets:
@@ -74,8 +81,18 @@ def merge_novelties(parts: Iterable[Novelties]) -> Novelties:
     for part in parts:
         for value, count in part.items():
             total[value] = total.get(value, 0) + count
-    kept = sorted(total, key=lambda value: (_hash_one(str(value)), str(value)))[:KEPT]
-    return {value: total[value] for value in sorted(kept, key=str)}
+    kept = list(total)
+    if len(kept) > KEPT:
+        order = np.argsort(_hash_values(kept), kind="stable")[:KEPT]
+        kept = [kept[i] for i in order.tolist()]
+    return {value: total[value] for value in sorted(kept, key=lambda value: (isinstance(value, str), value))}
+
+
+def _hash_values(values: Sequence[float | str]) -> NDArray[np.uint64]:
+    numbers = [value for value in values if not isinstance(value, str)]
+    if len(numbers) == len(values):
+        return hash_floats(np.array(numbers, np.float64))
+    return hash_texts([str(value) for value in values])
 
 
 @lru_cache(maxsize=100_000)
@@ -99,10 +116,10 @@ def hash_floats(x: Floats) -> NDArray[np.uint64]:
 
 def register_values(hashes: NDArray[np.uint64]) -> tuple[Ints, NDArray[np.uint8]]:
     """Return the HyperLogLog register and its rank for each hash (Flajolet et al. 2007)."""
-    slot = (hashes % np.uint64(REGISTERS)).astype(np.int64)
-    rest = (hashes // np.uint64(REGISTERS)).astype(np.float64) + 1.0
-    rank = np.clip(57 - np.floor(np.log2(rest)), 1, 58).astype(np.uint8)
-    return slot, rank
+    slot = (hashes & np.uint64(REGISTERS - 1)).view(np.int64)
+    rest = (hashes >> np.uint64(7)).astype(np.float64) + 1.0
+    exponent = (rest.view(np.int64) >> 52) - 1023  # the integer part of the logarithm to base 2
+    return slot, np.clip(57 - exponent, 1, 58).astype(np.uint8)
 
 
 def distinct(registers: NDArray[np.uint8]) -> int:

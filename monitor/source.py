@@ -77,6 +77,29 @@ class Batch:
     """Version of the model that answered; None where the log has no such column."""
 
 
+def take(batch: Batch, rows: Ints) -> Batch:
+    """Return some rows of a batch by their positions, in the given order."""
+
+    def some(values: Values) -> Values:
+        if isinstance(values, CategoryValues):
+            return replace(values, codes=values.codes[rows])
+        broken = None if values.unparseable is None else values.unparseable[rows]
+        return NumericValues(values=values.values[rows], missing=values.missing[rows], unparseable=broken)
+
+    return Batch(
+        rows=len(rows),
+        time=batch.time[rows],
+        columns={name: some(values) for name, values in batch.columns.items()},
+        score=None if batch.score is None else batch.score[rows],
+        scores=None if batch.scores is None else batch.scores[rows],
+        decision=None if batch.decision is None else batch.decision[rows],
+        label=None if batch.label is None else batch.label[rows],
+        label_delay=None if batch.label_delay is None else batch.label_delay[rows],
+        ids=None if batch.ids is None else [batch.ids[row] for row in rows.tolist()],
+        version=None if batch.version is None else replace(batch.version, codes=batch.version.codes[rows]),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
     """What a piece of time looked like when it was read: count and sum of 64-bit hashes of id and row version."""

@@ -14,6 +14,7 @@ from enum import StrEnum
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from monitor.source import CategoryValues, Floats, Ints, NumericValues, Values
 
@@ -79,11 +80,11 @@ def parsed_numbers(column: pa.Array) -> NumericValues:
             values=_floats(column.cast(pa.float64())), missing=missing, unparseable=np.zeros(len(column), np.bool_)
         )
     except pa.ArrowInvalid:
-        found = categories(column)
-    parsed = [_number(text) for text in found.categories]
+        codes, texts = _coded(column)
+    parsed = [_number(str(text)) for text in texts]
     values = np.array([*(np.nan if number is None else number for number in parsed), np.nan])
     broken = np.array([*(number is None for number in parsed), False])
-    return NumericValues(values=values[found.codes], missing=missing, unparseable=broken[found.codes])
+    return NumericValues(values=values[codes], missing=missing, unparseable=broken[codes])
 
 
 def _number(text: str) -> float | None:
@@ -98,14 +99,20 @@ def categories(column: pa.Array) -> CategoryValues:
     if pa.types.is_boolean(column.type):
         codes = column.cast(pa.int32()).fill_null(-1).to_numpy(zero_copy_only=False)
         return CategoryValues(codes=codes.astype(np.int32), categories=("false", "true"))
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
-    texts = [_text(value) for value in _plain(column.dictionary)]
+    codes, values = _coded(column)
+    texts = [_text(value) for value in values]
     if None in texts:  # a dictionary may hold a null, and a NaN is no category
         lookup = np.array([*(-1 if text is None else i for i, text in enumerate(texts)), -1], np.int32)
         codes = lookup[codes]
     return CategoryValues(codes=codes, categories=tuple("" if text is None else text for text in texts))
+
+
+def _coded(column: pa.Array) -> tuple[NDArray[np.int32], list[object]]:
+    """Return codes, -1 where missing, and the distinct values they stand for."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    return codes, _plain(column.dictionary)
 
 
 def _plain(dictionary: pa.Array) -> list[object]:
@@ -189,7 +196,7 @@ def list_sizes(column: pa.Array) -> tuple[NumericValues, NumericValues]:
     return NumericValues(values=length, missing=missing), NumericValues(values=norm, missing=missing)
 
 
-def _nulls(column: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _nulls(column: pa.Array) -> NDArray[np.bool_]:
     if column.null_count == 0:
         return np.zeros(len(column), np.bool_)
     return np.asarray(column.is_null().to_numpy(zero_copy_only=False), np.bool_)

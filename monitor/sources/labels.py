@@ -22,8 +22,9 @@ def read_labels(
     With ``positive``, that text is 1 and any other 0; otherwise only true/t/yes/y/1 and false/f/no/n/0 are labels. Of
     many classes the name must be exact.
     """
-    if isinstance(column, pa.ExtensionArray):
-        column = column.storage
+    if isinstance(column, pa.ExtensionArray):  # a numeric, which comes as text such as 1.00
+        found = parsed_numbers(column.storage)
+        column = pa.array(found.values, mask=found.missing)
     if task is Task.REGRESSION:
         text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
         found = parsed_numbers(column) if text else numbers(column)

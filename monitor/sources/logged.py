@@ -40,10 +40,15 @@ class Log:
         )
 
     @property
+    def indexed(self) -> bool:
+        """Whether the rows of a window are found without reading all; the built-in log is cut by time and indexed."""
+        return self.model is not None or self.table.has_range_index(self.time.name)
+
+    @property
     def countable(self) -> bool:
         """Whether rows outside of a window are found without reading a large table."""
         rows = self.table.approximate_rows
-        return self.table.has_range_index(self.time.name) or rows is None or rows < SMALL
+        return self.indexed or rows is None or rows < SMALL
 
     def moment(self, at: datetime) -> sql.Composable:
         """Return a literal to compare the time column with, of its type so that an index serves; naive means UTC."""

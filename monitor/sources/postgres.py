@@ -248,7 +248,7 @@ class PostgresSource:
             problems += [fault.message for fault in (*self._select(log, None).faults, *self._answers(log)[1])]
             session.rows(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(log.table.identifier))
             name = log.table.qualified
-            if not log.table.has_range_index(log.time.name) and selection.has_row_versions(log.table):
+            if not log.indexed and selection.has_row_versions(log.table):
                 problems.append(_index_advice(log.table, log.time.name, "every window reads the whole table"))
             if log.time.base != "timestamptz":
                 problems.append(f"{name}.{log.time.name} is {log.time.type}: its values are taken as UTC.")

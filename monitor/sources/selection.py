@@ -19,7 +19,8 @@ PLAIN_NUMBERS = ("int2", "int4", "int8", "float4", "float8", "numeric", "bool")
 TEXTS = (Family.TEXT, Family.ENUM, Family.UUID, Family.OTHER)
 NUMERIC_ARRAYS = ("_int2", "_int4", "_int8", "_float4", "_float8", "_numeric")
 # Half a pair of UTF-16 or NUL is text that json keeps and refuses to hand out.
-_BROKEN_ESCAPE = r"\\u0000|\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}"
+_SUSPECT = r"\\u(0000|[dD][89a-fA-F])"
+_BROKEN_ESCAPE = r"\\u0000|\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F].."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +98,8 @@ def value(place: Place, alias: str) -> sql.Composable:
     document: sql.Composable = column
     if place.column.base == "json":
         document = sql.SQL(
-            "(CASE WHEN {c}::text ~* {p} THEN regexp_replace({c}::text, {p}, {r}, 'gi')::json ELSE {c} END)"
-        ).format(c=column, p=sql.Literal(_BROKEN_ESCAPE), r=sql.Literal(r"\ufffd"))
+            "(CASE WHEN {c}::text ~ {s} THEN regexp_replace({c}::text, {p}, {r}, 'g')::json ELSE {c} END)"
+        ).format(c=column, s=sql.Literal(_SUSPECT), p=sql.Literal(_BROKEN_ESCAPE), r=sql.Literal(r"\ufffd"))
     steps = [sql.Literal(key) for key in place.path]
     for step in steps[:-1]:
         document = sql.SQL("{} -> {}").format(document, step)
