@@ -98,6 +98,19 @@ def test_models_and_parts_do_not_wait_for_each_other(engine: sa.Engine) -> None:
     assert claimed[3] is None
 
 
+def test_a_window_that_turns_up_behind_a_running_one_waits_without_holding_up_other_models(engine: sa.Engine) -> None:
+    plan(engine, 2)
+    running, _ = take(engine)
+    plan(engine, 1)
+    plan(engine, 3, model="other")
+    elsewhere, _ = take(engine)
+    assert elsewhere.model == "other"
+    assert claim(engine) is None
+    finish(engine, running)
+    waited, _ = take(engine)
+    assert waited.window == day(1)
+
+
 def test_a_process_is_given_only_runs_of_models_it_knows(engine: sa.Engine) -> None:
     plan(engine, 1, model="strange")
     with engine.begin() as conn:
