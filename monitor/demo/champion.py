@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import pickle
 import sys
@@ -133,9 +134,13 @@ def prepare(directory: Path) -> dict[str, Any]:
     frame["deployment_role"] = "champion"
     _write(frame[training], flights.LABELLED_SCHEMA, directory / "training.parquet")
     _write(frame[holdout], flights.LABELLED_SCHEMA, directory / "holdout.parquet")
-    _write_by_day(frame[production], "occurred_at", flights.PREDICTION_SCHEMA, directory / "production.parquet")
     outcomes = frame[production & known].sort_values(["observed_at", "request_id"], kind="stable")
-    _write_by_day(outcomes, "observed_at", flights.OUTCOME_SCHEMA, directory / "outcomes.parquet")
+    days = {
+        "production": _write_by_day(
+            frame[production], "occurred_at", flights.PREDICTION_SCHEMA, directory / "production.parquet"
+        ),
+        "outcomes": _write_by_day(outcomes, "observed_at", flights.OUTCOME_SCHEMA, directory / "outcomes.parquet"),
+    }
     stored_model = {
         "estimator": champion,
         "categories": categories,
@@ -145,7 +150,7 @@ def prepare(directory: Path) -> dict[str, Any]:
     }
     (directory / "champion.pickle").write_bytes(pickle.dumps(stored_model))
     # Last, because it says that the others are complete.
-    stored = {"fingerprint": flights.fingerprint(), "figures": figures}
+    stored = {"fingerprint": flights.fingerprint(), "figures": figures, "days": days}
     (directory / "flights.json").write_text(json.dumps(stored, indent=2) + "\n")
     return figures
 
@@ -160,6 +165,7 @@ def _data_folder() -> Path:
 
 def _quality(label: NDArray[Any], scores: NDArray[Any], rows: NDArray[np.bool_]) -> dict[str, float]:
     return {
+        "late": float(label[rows].mean()),
         "auc": float(roc_auc_score(label[rows], scores[rows])),
         "log_loss": float(log_loss(label[rows], scores[rows])),
     }
@@ -173,11 +179,15 @@ def _write(frame: pd.DataFrame, schema: pa.Schema, path: Path) -> None:
     pq.write_table(_table(frame, schema), path)
 
 
-def _write_by_day(frame: pd.DataFrame, column: str, schema: pa.Schema, path: Path) -> None:
-    """Write one row group per local day, so that a replay holds one day in memory."""
+def _write_by_day(frame: pd.DataFrame, column: str, schema: pa.Schema, path: Path) -> list[str]:
+    """Write one row group per local day, so that a replay holds one day in memory; return the days."""
+    table = _table(frame, schema)
+    day = frame[column].dt.tz_convert(flights.ZONE).dt.strftime("%Y-%m-%d").to_numpy()
+    begins = [0, *(np.flatnonzero(day[1:] != day[:-1]) + 1), len(day)]
     with pq.ParquetWriter(path, schema) as writer:
-        for _, rows in frame.groupby(frame[column].dt.tz_convert(flights.ZONE).dt.date):
-            writer.write_table(_table(rows, schema))
+        for begin, end in itertools.pairwise(begins):
+            writer.write_table(table.slice(begin, end - begin))
+    return [str(day[begin]) for begin in begins[:-1]]
 
 
 if __name__ == "__main__":

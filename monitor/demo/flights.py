@@ -118,10 +118,14 @@ class Flights:
         known = self.outcome_rows().select(["request_id", "was_late"])
         return self.production_rows().join(known, "request_id").sort_by("occurred_at")
 
-    @cached_property
+    @property
     def figures(self) -> dict[str, Any]:
         """What was measured while the champion was fitted: row counts, AUC and log loss."""
-        return dict(json.loads((self.directory / "flights.json").read_text())["figures"])
+        return dict(self._stored["figures"])
+
+    @cached_property
+    def _stored(self) -> dict[str, Any]:
+        return dict(json.loads((self.directory / "flights.json").read_text()))
 
     def days(self) -> Iterator[tuple[date, pa.Table, pa.Table]]:
         """Yield each local day with the predictions of that day and the outcomes that became known on it.
@@ -129,9 +133,10 @@ class Flights:
         The last days have outcomes only: flights of New Year's Eve that landed in the new year.
         """
         files = (self.directory / "production.parquet", self.directory / "outcomes.parquet")
-        groups = [_by_day(files[0], "occurred_at"), _by_day(files[1], "observed_at")]
-        empty = (PREDICTION_SCHEMA.empty_table(), OUTCOME_SCHEMA.empty_table())
+        groups = [{date.fromisoformat(day): n for n, day in enumerate(self._stored["days"][f.stem])} for f in files]
         with pq.ParquetFile(files[0]) as predictions, pq.ParquetFile(files[1]) as outcomes:
+            # Made by slicing: an array made from Python values would import pandas.
+            empty = (predictions.read_row_group(0).slice(0, 0), outcomes.read_row_group(0).slice(0, 0))
             for day in sorted({*groups[0], *groups[1]}):
                 yield (
                     day,
@@ -180,12 +185,3 @@ def _is_prepared(directory: Path) -> bool:
     except (OSError, ValueError):
         return False
     return bool(stored.get("fingerprint") == fingerprint())
-
-
-def _by_day(path: Path, column: str) -> dict[date, int]:
-    """Return the row group of each local day of a file that was written one group per day."""
-    metadata = pq.read_metadata(path)
-    place = metadata.schema.to_arrow_schema().get_field_index(column)
-    # In microseconds as they are stored: to make them datetimes, pyarrow would import pandas.
-    first = (metadata.row_group(group).column(place).statistics.min_raw for group in range(metadata.num_row_groups))
-    return {datetime.fromtimestamp(stamp / 1e6, ZONE).date(): group for group, stamp in enumerate(first)}

@@ -10,7 +10,6 @@ from datetime import date, datetime, timedelta
 
 import psycopg
 import pyarrow as pa
-import pyarrow.compute as pc
 from rich.progress import Progress
 
 from monitor.check import Stage
@@ -62,15 +61,13 @@ def feed(conn: psycopg.Connection, rows: tuple[date, pa.Table, pa.Table], until:
     From ``until`` on nothing is predicted, but flights that were under way still land.
     """
     day, predictions, outcomes = rows
-    if day >= until:
-        # A request id ends with the local date and time of the scheduled departure.
-        departed = pc.utf8_slice_codeunits(outcomes["request_id"], -13, -5)
-        outcomes = outcomes.filter(pc.less(departed, f"{until:%Y%m%d}"))
-        predictions = predictions.slice(0, 0)
     with conn.transaction():
-        serving.append(conn, serving.PREDICTIONS, predictions)
+        if day < until:
+            serving.append(conn, serving.PREDICTIONS, predictions)
+            serving.append(conn, serving.OUTCOMES, outcomes)
+            return predictions.num_rows, outcomes.num_rows
         serving.append(conn, serving.OUTCOMES, outcomes)
-    return predictions.num_rows, outcomes.num_rows
+        return 0, outcomes.num_rows - serving.forget_unasked(conn)
 
 
 def live(prepared: Flights, worker: Worker, *, until: date, progress: Progress, told: Callable[[], None]) -> Progressed:

@@ -19,8 +19,6 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import psycopg
-import pyarrow as pa
-import pyarrow.compute as pc
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -59,14 +57,13 @@ def alone(folder: Path) -> Iterator[None]:
 
 def write_configuration(folder: Path, prepared: Flights, catcher: Catcher, until: date) -> Path:
     """Write ``monitor.yaml`` for what runs now and return its path."""
-    late = prepared.holdout_rows()["was_late"].drop_null()
-    never = flights.MISSED * float(pc.mean(late.cast(pa.float64())).as_py())
+    never_saying_late = flights.MISSED * prepared.figures["quality"]["held_out"]["late"]
     setting = scenario.Scenario(
         until=until,
         webhook_url=catcher.webhook_url,
         mail_port=catcher.mail_port,
         page_port=scenario.free_port(),
-        fallback_cost=never,
+        fallback_cost=never_saying_late,
     )
     path = folder / CONFIGURATION
     path.write_text(setting.configuration(), encoding="utf-8")

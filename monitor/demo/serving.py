@@ -76,3 +76,11 @@ def append(conn: psycopg.Connection, table: str, rows: pa.Table) -> None:
     pyarrow.csv.write_csv(rows, buffer, pyarrow.csv.WriteOptions(include_header=False))
     with conn.cursor().copy(statement) as copy:
         copy.write(buffer.getvalue())
+
+
+def forget_unasked(conn: psycopg.Connection) -> int:
+    """Delete the outcomes of flights that were never predicted; returns how many."""
+    return conn.execute(
+        "DELETE FROM serving.outcomes o WHERE NOT EXISTS "
+        "(SELECT FROM serving.predictions p WHERE p.request_id = o.request_id)"
+    ).rowcount
