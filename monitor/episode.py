@@ -172,9 +172,7 @@ def recent_recommendations(conn: sa.Connection, model: str, *, since: datetime) 
         sa.select(recommendations)
         .where(
             recommendations.c.model == model,
-            sa.or_(
-                recommendations.c.state == RecommendationState.OPEN.value, recommendations.c.window_start >= since
-            ),
+            sa.or_(recommendations.c.state == RecommendationState.OPEN.value, recommendations.c.window_start >= since),
         )
         .order_by(recommendations.c.opened_at, recommendations.c.cause_key)
     )
