@@ -42,10 +42,20 @@ class Rows:
     outcome: OutcomeProfile | None = None
 
 
-def evaluate(installation: Installation, watched: Monitored, run: Run, *, now: datetime) -> Decision:
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What came of one run: the decision, and how many rows were read for it."""
+
+    decision: Decision
+    rows: int
+
+
+def evaluate(
+    installation: Installation, watched: Monitored, run: Run, *, now: datetime, quiet: bool = False
+) -> Evaluated:
     """Read, judge and store one claimed run; returns what was decided.
 
-    Everything that follows from the window is committed in one transaction together with the run's end. Raises
+    With ``quiet`` nobody is told. Everything that follows from the window is committed in one transaction together with the run's end. Raises
     SourceError when the logs cannot be read and LeaseLost when another process took the run over; then nothing is
     stored.
     """
@@ -76,8 +86,11 @@ def evaluate(installation: Installation, watched: Monitored, run: Run, *, now: d
         code_version=CODE_VERSION,
     )
     with installation.engine.begin() as conn:
-        save(conn, installation, watched, run, rows, decision, now=now, seconds=clock.perf_counter() - began)
-    return decision
+        save(conn, watched, run, rows, decision, now=now, seconds=clock.perf_counter() - began)
+        for notification in () if quiet else decision.notifications:
+            channels = channels_for(installation, notification, decision)
+            outbox.put(conn, notification, channels, revision=run.revision)
+    return Evaluated(decision=decision, rows=rows.reading.rows)
 
 
 def current_reference(
@@ -216,7 +229,6 @@ def prover(
 
 def save(
     conn: sa.Connection,
-    installation: Installation,
     watched: Monitored,
     run: Run,
     rows: Rows,
@@ -241,8 +253,6 @@ def save(
     episode.add_alert_events(conn, decision.transitions, at=now, window_start=run.window.start, revision=run.revision)
     for advice in sorted(decision.recommendations, key=lambda one: one.state is RecommendationState.OPEN):
         episode.save_recommendation(conn, advice, run=run)
-    for notification in decision.notifications:
-        outbox.put(conn, notification, channels_for(installation, notification, decision), revision=run.revision)
     assert run.token is not None
     ledger.finish(
         conn,

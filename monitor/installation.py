@@ -17,6 +17,7 @@ from monitor.check import Budget, Check, Costs
 from monitor.config import Config, ModelSection, config_hash, nearest
 from monitor.consistency import typed_options
 from monitor.embedded import EmbeddedPostgres
+from monitor.notification import Channel
 from monitor.reference import Reference
 from monitor.window import WindowSpec
 
@@ -80,6 +81,22 @@ class Installation:
     def models(self) -> dict[str, Monitored]:
         """All configured models by name."""
         return {name: monitored(name, section) for name, section in self.config.models.items()}
+
+    @cached_property
+    def channels(self) -> dict[str, Channel]:
+        """All configured channels by name."""
+        known = notification.channels.load()
+        private = self.config.security.allow_private_addresses
+        built: dict[str, Channel] = {}
+        for name, section in self.config.channels.items():
+            if section.type not in known:
+                continue  # understood but not active: the daemon says so when it starts
+            accepted = set(notification.channels.options(section.type))
+            options = {key: value for key, value in section.options().items() if value is not None}
+            if "allow_private" in accepted:
+                options["allow_private"] = private
+            built[name] = notification.channels.build(section.type, options)
+        return built
 
     def model(self, name: str) -> Monitored:
         """Return a model; raises UnknownModelError with the nearest name."""

@@ -163,6 +163,12 @@ def put(
     return len(conn.execute(insert).all())
 
 
+def knows(conn: sa.Connection, notification_id: UUID) -> bool:
+    """Whether a message with this id was put before."""
+    query = sa.select(sa.exists().where(notifications.c.notification_id == notification_id))
+    return bool(conn.execute(query).scalar_one())
+
+
 def claim(conn: sa.Connection, *, limit: int, lease: timedelta, channels: Sequence[str] | None = None) -> list[Claimed]:
     """Take what is due, oldest first and one of each group at a time; commit before sending.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +17,9 @@ from monitor.check import Stage
 from monitor.evaluation import CHAMPION
 from monitor.installation import Installation, Monitored
 from monitor.ledger import LeaseLost, Run
+from monitor.metrics import Metrics
 from monitor.model import CatchUp
+from monitor.review import review
 from monitor.window import Window
 
 log = logging.getLogger(__name__)
@@ -40,7 +43,11 @@ class Worker:
     active: dict[uuid.UUID, Run] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
     awake: threading.Event = field(default_factory=threading.Event)
-    last_success: datetime | None = None
+    quiet: bool = False
+    """Whether messages are left out, as in a backfill: the history is complete, nobody is told."""
+    metrics: Metrics | None = None
+    told: list[Callable[[], None]] = field(default_factory=list)
+    """Called after every committed run: there may be something to send."""
 
     def advance(self, now: datetime) -> int:
         """Plan and evaluate everything due at ``now``, one run after the other; returns how many were done."""
@@ -48,7 +55,13 @@ class Worker:
         done = 0
         while not self.stopping.is_set() and self.work(now):
             done += 1
+        self.review(now)
         return done
+
+    def review(self, now: datetime) -> None:
+        """Put the digest of the last complete period into the outbox, once everything before it is evaluated."""
+        for watched in self.installation.models.values():
+            review(self.installation, watched, now=now)
 
     def plan(self, now: datetime) -> None:
         """Write every window that is due into the ledger, take back what dead owners held."""
@@ -59,18 +72,20 @@ class Worker:
                 for stage in stages(watched):
                     plan_windows(conn, watched, stage, now=now)
 
-    def work(self, now: datetime) -> bool:
-        """Claim and evaluate one run; False when nothing is due. A failed run goes back to the ledger."""
+    def work(self, now: datetime, *, models: Sequence[str] | None = None) -> bool:
+        """Claim and evaluate one run (of these models); False when nothing is due. A failed run goes back."""
+        known = list(self.installation.models if models is None else models)
         with self.installation.engine.begin() as conn:
-            run = ledger.claim(conn, self.owner, now=now, lease=LEASE, models=list(self.installation.models))
+            run = ledger.claim(conn, self.owner, now=now, lease=LEASE, models=known)
         if run is None:
             return False
         assert run.token is not None
         self.active[run.run_id] = run
         extra = {"model": run.model, "part": run.part, "window": run.window.start.isoformat()}
+        began, done = time.perf_counter(), None
         try:
-            evaluation.evaluate(self.installation, self.installation.model(run.model), run, now=now)
-            self.last_success = now
+            watched = self.installation.model(run.model)
+            done = evaluation.evaluate(self.installation, watched, run, now=now, quiet=self.quiet)
         except LeaseLost:
             log.warning("lost the run to another process; nothing was written", extra=extra)
         except Exception as error:
@@ -79,6 +94,12 @@ class Worker:
                 ledger.fail(conn, run.run_id, run.token, f"{type(error).__name__}: {error}")
         finally:
             self.active.pop(run.run_id, None)
+        if self.metrics is not None:
+            seconds = time.perf_counter() - began
+            rows = 0 if done is None else done.rows
+            self.metrics.observe_run(run.model, run.part, seconds=seconds, rows=rows, failed=done is None)
+        for tell in self.told:
+            tell()
         return True
 
     def renew(self) -> None:
