@@ -196,8 +196,7 @@ def chi_squared(reference: ArrayLike, current: ArrayLike) -> Tested:
     """Return Pearson's two-sample statistic on a 2 × B table and its p-value with B − 1 degrees of freedom.
 
     Cells whose expected rows are below 5 on either side are pooled, with the next smallest where that is not enough.
-    Both sides are samples: a reference
-    taken as exact would alarm five times too often. Not good for clustered rows.
+    Both sides are samples: a reference taken as exact would alarm five times too often. Not good for clustered rows.
 
     >>> test = chi_squared([50, 50], [60, 40])
     >>> round(test.statistic, 3), round(test.p_value, 3)

@@ -146,16 +146,22 @@ def test_enormous_values_neither_overflow_nor_blind_it() -> None:
 
 def test_autocorrelated_windows_do_not_count_as_independent_evidence() -> None:
     rng = np.random.default_rng(3)
-    counts = {0.0: 0, 0.7: 0}
-    for _ in range(40):
-        z = np.zeros(200)
-        for t in range(1, 200):
-            z[t] = 0.7 * z[t - 1] + rng.normal(0, np.sqrt(1 - 0.49))
-        for rho in counts:
-            detector = Detector.start(1)
-            for value in z:
-                step = one(detector, float(value), rho=rho)
-                detector, counts[rho] = step.detector, counts[rho] + int(step.alarmed[0])
+    streams, counts = 60, {0.0: 0, 0.7: 0}
+    for rho in counts:
+        detector, z = Detector.start(streams, streams), np.zeros(streams)
+        for _ in range(200):
+            z = 0.7 * z + rng.normal(0, np.sqrt(1 - 0.49), streams)
+            step = advance(
+                detector,
+                z=z,
+                deviation=z,
+                autocorrelation=np.full(streams, rho),
+                inflation=np.full(streams, 1 / 59),
+                threshold=THRESHOLD,
+                materiality=np.full(streams, 0.05),
+                group=np.arange(streams),
+            )
+            detector, counts[rho] = step.detector, counts[rho] + int(step.alarmed.sum())
     assert counts[0.7] < 0.3 * counts[0.0]
 
 
