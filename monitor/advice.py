@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 
 from monitor.alert import Alert
-from monitor.check import Cause, Evidence
+from monitor.check import Evidence
 from monitor.outcome import OutcomeProfile, Task
 from monitor.proof import Adjustment, Gain, History, Proof, ProofRequest, Prove, adjust, skill_sums
 from monitor.recommendation import Action, Recommendation, RecommendationState
@@ -178,7 +178,7 @@ class _Adviser:
         """Whether a data incident covers the window, within 28 windows of its opening."""
         reach = WINDOWS * self.evidence.spec.pace
         return any(
-            alert.cause is Cause.DATA
+            alert.is_data_incident
             and alert.covers(start)
             and alert.opened_window_start is not None
             and start < alert.opened_window_start + reach
@@ -293,7 +293,7 @@ class _Adviser:
     def _labels(self) -> None:
         recent = list(self.series[-SILENT:])
         held = self.open_.get(LABELS)
-        if held is None and len(recent) == SILENT and not any(point["enough"] for point in recent):
+        if held is None and len(recent) == SILENT and all(point["unlabelled"] for point in recent):
             got, rows = sum(point["n"] for point in recent), sum(point["rows"] for point in recent)
             advice = replace(
                 self._new(LABELS, Action.INSUFFICIENT_DATA),
@@ -303,7 +303,7 @@ class _Adviser:
             )
             self.changed.append(advice)
             self.told.append(advice)
-        elif held is not None and len(recent) >= 3 and all(point["enough"] for point in recent[-3:]):
+        elif held is not None and len(recent) >= 3 and not any(point["unlabelled"] for point in recent[-3:]):
             self._close(held, "labels arrive again")
 
     def _power(self, calibration: Calibration) -> None:

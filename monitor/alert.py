@@ -114,6 +114,18 @@ class Alert:
         tracks: Mapping[str, Mapping[str, Any]] = self.memory.get("tracks", {})
         return [n for n, t in tracks.items() if t["open"] and (latched is None or t["latched"] is latched)]
 
+    @property
+    def is_data_incident(self) -> bool:
+        """Whether it says that rows are broken: they are then left out of every evaluation of the model.
+
+        Traffic that falls or grows is none: the rows that are there are right.
+        """
+        return self.severity is not Severity.INFO and self.family.partition(":")[0] in (
+            "quality",
+            "schema",
+            "freshness",
+        )
+
     def covers(self, start: datetime) -> bool:
         """Whether the window that starts at ``start`` lies in this episode; the resolving window does not."""
         if self.opened_window_start is None or start < self.opened_window_start:
@@ -455,7 +467,8 @@ def _tell(
     elif alert.family.startswith("quality:") and opened and len(fresh) >= max(1, len(known)):
         tell, reason = Reason.ESCALATED, f"{', '.join(sorted(fresh))} joined"
     elif RANK[alert.severity] > RANK[Severity(told["severity"])]:
-        tell, reason = Reason.ESCALATED, f"now {alert.severity}"
+        # where a smoothed effect says how far it has grown, that rule alone makes a new message
+        tell, reason, in_thread = Reason.ESCALATED, f"now {alert.severity}", smoothed is not None
     elif smoothed is not None and told["windows"] >= rules.settle and smoothed >= rules.growth * told["peak"]:
         tell, reason = Reason.ESCALATED, f"{smoothed / told['peak']:.1f} times what it was when last told"
     elif not was_open:
@@ -464,6 +477,8 @@ def _tell(
         tell, reason, in_thread = Reason.REPEATED, "still open", True
     if tell is Reason.REPEATED and told is not None:
         told |= {"repeats": told["repeats"] + 1, "at": now.isoformat()}
+    elif tell is Reason.ESCALATED and in_thread and told is not None:
+        told |= {"severity": alert.severity.value, "at": now.isoformat()}
     elif tell in (Reason.FIRST, Reason.ESCALATED):
         floor = max((f.materiality or 0.0 for f in findings if "smoothed" in f.details), default=0.0)
         told = {

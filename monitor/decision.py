@@ -170,7 +170,7 @@ def _cause_of_outcome(alerts: Any, evidence: Evidence) -> Cause:
         for alert in alerts
         if alert.covers(start) and alert.severity is not Severity.INFO and start < alert.opened_window_start + reach
     ]
-    if any(alert.cause is Cause.DATA for alert in covering):
+    if any(alert.is_data_incident for alert in covering):
         return Cause.DATA
     if any(alert.family == "score" for alert in covering):
         return Cause.DRIFT
@@ -248,7 +248,7 @@ def _investigations(
     open_ = {r.cause_key: r for r in standing if r.state is RecommendationState.OPEN}
     for transition in transitions:
         alert = transition.alert
-        if alert.cause is not Cause.DATA:
+        if not alert.is_data_incident:
             continue
         cause_key = f"data:{alert.family}"
         held = open_.get(cause_key)

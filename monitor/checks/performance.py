@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -31,7 +31,7 @@ from monitor.outcome import OutcomeProfile, Task
 from monitor.reference import ENOUGH_WINDOWS, Reference
 from monitor.source import Floats
 from monitor.stats.classification import Z95, auc
-from monitor.stats.eprocess import Detector, advance
+from monitor.stats.eprocess import CLEAN, Detector, advance
 from monitor.stats.regression import mean_and_error
 from monitor.window import DAY
 
@@ -127,14 +127,15 @@ class _Judge:
             materiality=[self.material],
             smoothing=SLOW_SMOOTHING,
         )
+        series = [*self.memory.get("series", ()), self._point()][-KEPT:]
+        detector = self._closed(step.detector, series)
         smoothed = float(self.memory.get("smoothed", 0.0))
         if self.enough:
             smoothed += TOLD_SMOOTHING * (float(self.deviation[RESIDUAL]) - smoothed)
-        series = [*self.memory.get("series", ()), self._point()][-KEPT:]
-        lasting = bool(step.detector.open[0])
+        lasting = bool(detector.open[0])
         trailing = self._trailing()
         memory: dict[str, Any] = {
-            "detector": step.detector.to_json(),
+            "detector": detector.to_json(),
             "smoothed": _short(smoothed),
             "series": series,
             "since": self._since(lasting),
@@ -143,10 +144,20 @@ class _Judge:
         if trailing is not None:
             added = trailing * (1 - 1 / TRAILING) + self.outcome.joint if self.n else trailing
             memory["trailing"] = [_short(x, 5) for x in added.ravel().tolist()]
-        findings = (
-            self._inconclusive() if not self.enough else self._findings(q, smoothed, series, step.detector, memory)
-        )
+        findings = self._inconclusive() if not self.enough else self._findings(q, smoothed, series, detector, memory)
         return Judgement(findings=tuple(findings), performance=tuple(rows), memory=memory)
+
+    def _closed(self, detector: Detector, series: list[dict[str, Any]]) -> Detector:
+        """Return the detector closed when the last ten windows together are below materiality.
+
+        The smoothed residual itself remembers a shock for weeks: after a week at six times materiality it needs
+        eighteen windows to fall, although nothing is wrong any more.
+        """
+        recent = [point["deviation"] for point in series if point["deviation"] is not None][-CLEAN:]
+        calm = len(recent) == CLEAN and abs(float(np.mean(recent))) < self.material
+        if not (detector.open[0] and detector.age[0] >= CLEAN and calm):
+            return detector
+        return replace(Detector.start(1), previous=detector.previous, smoothed=detector.smoothed)
 
     def _since(self, lasting: bool) -> str | None:
         if not lasting:
@@ -161,7 +172,7 @@ class _Judge:
             "at": self.evidence.window.start.isoformat(),
             "rows": self.outcome.rows,
             "n": self.n,
-            "enough": self.enough,
+            "unlabelled": not self.enough and self.outcome.coverage < self.null.total.coverage / 2,
             "auc": _short(metric),
             "loss": _short(self.outcome.mean("loss")),
             "residual": _short(self.outcome.mean("residual")),
