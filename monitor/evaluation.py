@@ -55,9 +55,9 @@ def evaluate(
 ) -> Evaluated:
     """Read, judge and store one claimed run; returns what was decided.
 
-    With ``quiet`` nobody is told. Everything that follows from the window is committed in one transaction together with the run's end. Raises
-    SourceError when the logs cannot be read and LeaseLost when another process took the run over; then nothing is
-    stored.
+    Everything that follows from the window is committed in one transaction together with the run's end; with ``quiet``
+    nobody is told. Raises SourceError when the logs cannot be read and LeaseLost when another process took the run
+    over; then nothing is stored.
     """
     began = clock.perf_counter()
     stage = Stage(run.part)

@@ -50,8 +50,13 @@ def run(config: ConfigOption = None) -> None:
     path, loaded = config_path(config), configuration(config)
     journal.begin(secrets=journal.secrets_of(loaded))
     stopping, changed = threading.Event(), threading.Event()
+
+    def end(*_: object) -> None:
+        stopping.set()
+        changed.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: (stopping.set(), changed.set()))
+        signal.signal(number, end)
     signal.signal(signal.SIGHUP, lambda *_: changed.set())
     while not stopping.is_set():
         for sentence in [*remarks(loaded), *inactive_parts(loaded)]:

@@ -1,0 +1,130 @@
+"""``monitor doctor`` and ``monitor redeliver``: what is wrong with an installation, and what did not go out."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from monitor import outbox, schema, store
+from monitor.check import Severity
+from monitor.command import ConfigOption, ExitCode, Format, JsonOption, configuration, now, say, show
+from monitor.config import inactive_parts, remarks
+from monitor.installation import Installation, opened
+from monitor.notification import DeliveryError, Fact, Notification, Reason
+from monitor.process import ProcessGoneError
+from monitor.vitals import vitals_of
+
+TEST_DEADLINE = 30.0  # seconds for one test message
+
+
+def add_to(app: typer.Typer) -> None:
+    """Enter the commands."""
+    app.command("doctor")(doctor)
+    app.command("redeliver")(redeliver)
+
+
+def doctor(
+    send_test: Annotated[bool, typer.Option("--send-test", help="Send a test message to every channel.")] = False,
+    config: ConfigOption = None,
+) -> int:
+    """Look for what people get wrong and say how to mend it; 0 when nothing was found, 1 otherwise."""
+    loaded = configuration(config)
+    for sentence in [*remarks(loaded), *inactive_parts(loaded)]:
+        say(sentence)
+    with opened(loaded) as installation:
+        problems = list(_problems(installation))
+        if send_test:
+            problems += asyncio.run(_test_channels(installation))
+    for problem in problems:
+        print(problem)
+    if not problems:
+        say(f"Nothing wrong found: store, {len(installation.models)} models, {len(loaded.channels)} channels.")
+    return ExitCode.WARNING if problems else ExitCode.OK
+
+
+def _problems(installation: Installation) -> Iterator[str]:
+    found = schema.current(installation.url)
+    if found != schema.head():
+        yield f"The store's schema is at {found or 'nothing'}, not at {schema.head()}; run `monitor db upgrade`."
+        return
+    for name, watched in installation.models.items():
+        for problem in installation.source(name).check():
+            yield f"{name}: {problem}"
+        with installation.engine.begin() as conn:
+            if store.load_reference(conn, name, at=now()) is None:
+                yield f"{name}: there is no training profile; run `monitor profile {name} --from FILE`."
+        if watched.section.source.outcome is None:
+            yield f"{name}: no source.outcome, so wrong predictions go unseen; name the table of outcomes."
+    for vitals in vitals_of(installation):
+        try:
+            vitals.sampler.sample(now())
+        except ProcessGoneError as error:
+            yield f"{vitals.watched.name}: {error}; check serving.process."
+    with installation.engine.begin() as conn:
+        dead = outbox.dead_letters(conn)
+    if dead:
+        yield f"{len(dead)} messages were given up; see them with `monitor redeliver --list`."
+
+
+async def _test_channels(installation: Installation) -> list[str]:
+    problems = []
+    for name, channel in installation.channels.items():
+        message = _test_message()
+        try:
+            async with asyncio.timeout(TEST_DEADLINE):
+                await channel.send(message, thread_reference="", picture=None)
+            say(f"{name}: the test message {message.id} was accepted.")
+        except DeliveryError as error:
+            problems.append(f"channels.{name}: {error}")
+        except TimeoutError:
+            problems.append(f"channels.{name}: no answer within {TEST_DEADLINE:.0f} s; check its address.")
+    return problems
+
+
+def _test_message() -> Notification:
+    identity = uuid.uuid4()
+    return Notification(
+        id=identity,
+        model="test",
+        reason=Reason.TEST,
+        severity=Severity.INFO,
+        title="Test message of drift-monitor",
+        summary="If you read this, alerts will reach you here. Nothing is wrong.",
+        created_at=now(),
+        thread_key=f"test-{identity}",
+        group_key="test",
+        facts=(Fact(subject="channel", text="works"),),
+    )
+
+
+def redeliver(
+    only_list: Annotated[bool, typer.Option("--list", help="Only list what was given up.")] = False,
+    ids: Annotated[list[uuid.UUID] | None, typer.Option("--id", help="Only this delivery; may be repeated.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Put messages that were given up back into the outbox; the daemon sends them."""
+    with opened(configuration(config)) as installation, installation.engine.begin() as conn:
+        if only_list:
+            letters = outbox.dead_letters(conn)
+            rows = [
+                {
+                    "delivery_id": str(letter.delivery_id),
+                    "channel": letter.channel,
+                    "model": letter.model,
+                    "created_at": letter.created_at,
+                    "subject": letter.subject_line,
+                    "attempts": letter.attempts,
+                    "last_error": letter.last_error,
+                }
+                for letter in letters
+            ]
+            show(rows, form=Format.JSON if as_json else Format.TABLE, empty="no message was given up")
+            return ExitCode.OK
+        count = outbox.redeliver(conn, ids)
+    say(f"{count} messages will be sent again by the running daemon.")
+    return ExitCode.OK
