@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -70,11 +70,8 @@ def feed(conn: psycopg.Connection, rows: tuple[date, pa.Table, pa.Table], until:
         return 0, outcomes.num_rows - serving.forget_unasked(conn)
 
 
-def live(prepared: Flights, worker: Worker, *, until: date, progress: Progress, told: Callable[[], None]) -> Progressed:
-    """Live through the days: log their rows, then let the worker do what is due; returns what it came to.
-
-    ``told`` is called after each day, so that messages go out at once.
-    """
+def live(prepared: Flights, worker: Worker, *, until: date, progress: Progress) -> Progressed:
+    """Live through the days: log their rows, then let the worker do what is due; returns what it came to."""
     done = Progressed()
     days = list(moments(worker, until))
     task = progress.add_task("", total=len(days))
@@ -91,7 +88,6 @@ def live(prepared: Flights, worker: Worker, *, until: date, progress: Progress, 
                     ahead = next(logged, None)
             with done.timed("evaluating windows"):
                 worker.advance(now)
-            told()
             note = injected_on(day) if day < until else "waiting for the last outcomes"
             progress.update(task, advance=1, description=f"{day:%a %d %b %Y}  {note}")
     done.days, done.predictions, done.outcomes = len(days), rows["predictions"], rows["outcomes"]
