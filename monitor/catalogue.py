@@ -11,6 +11,7 @@ from monitor.column import CategoricalColumn
 from monitor.source import Floats
 
 Inverse = Callable[[float], float]
+CLEARLY = 1.5  # times as many hits as the second best
 CLOSE = 0.02  # of the usual gap between values: an inverse that hits a known value hits it exactly, but for rounding
 
 
@@ -57,35 +58,58 @@ def misfits(median: float, usual: float, spread: float) -> dict[str, float]:
 
 
 def hits(values: Mapping[float | str, int], known: Floats) -> dict[str, float]:
-    """Return for each cause the share of new values whose inverse is a known value; empty without a lattice.
+    """Return for each cause how well its inverse maps new values one to one on known ones, from 0 to 1.
 
-    ``values`` are new values with their counts, ``known`` ascends. A unit change maps values of a lattice on one
-    another exactly, so this names a cause even on a day when the median is nowhere special.
+    ``values`` are new values with their counts, ``known`` ascends; empty without a lattice. A unit change maps values
+    of a lattice on one another, exactly or up to the rounding of the new ones, so this names a cause even on a day
+    when the median is nowhere special. The score is the share of rows that hit, above what chance would hit, times
+    the known values hit per new value: dividing by 1000 puts everything next to 0, which proves nothing.
 
     >>> hits({3.9: 5, 5.0: 5}, np.array([39.02, 41.0, 50.0]))["°F → °C"]
     1.0
     """
     if len(known) < 2:
         return {}
+    new = np.array([float(value) for value in values])
     counts = np.array(list(values.values()), np.float64)
-    close = CLOSE * float(np.median(np.diff(known)))
-    found = {}
-    for name, inverse in CAUSES.items():
-        old = np.array([inverse(float(value)) for value in values])
-        place = np.clip(np.searchsorted(known, np.nan_to_num(old)), 1, len(known) - 1)
-        gap = np.minimum(np.abs(old - known[place - 1]), np.abs(old - known[place]))
-        found[name] = float(counts[gap <= close].sum() / counts.sum())
-    return found
+    gap = float(np.median(np.diff(known)))
+    half = _resolution(new) / 2
+    return {name: _hit(inverse, new, counts, known, gap, half) for name, inverse in CAUSES.items()}
+
+
+def _hit(inverse: Inverse, new: Floats, counts: Floats, known: Floats, gap: float, half: float) -> float:
+    old = np.nan_to_num(np.array([inverse(value) for value in new.tolist()]))
+    rounded = np.abs(np.nan_to_num(np.array([inverse(value + half) for value in new.tolist()])) - old)
+    right = np.clip(np.searchsorted(known, old), 1, len(known) - 1)
+    nearest = np.where(np.abs(old - known[right - 1]) <= np.abs(old - known[right]), right - 1, right)
+    distance = np.abs(old - known[nearest])
+    best = 0.0
+    for tolerance in (np.full(len(new), CLOSE * gap), np.maximum(rounded, CLOSE * gap)):
+        chance = 2 * float(np.mean(tolerance)) / gap
+        hit = distance <= tolerance
+        if chance < 1 and hit.any():
+            share = (float(counts[hit].sum() / counts.sum()) - chance) / (1 - chance)
+            best = max(best, share * len(np.unique(nearest[hit])) / int(hit.sum()))
+    return best
+
+
+def _resolution(values: Floats) -> float:
+    """Return the decimal step on which all values lie: .1 for 3.9 and 5.0, at least a millionth."""
+    for digits in range(6):
+        scaled = values * 10**digits
+        if np.all(np.abs(scaled - np.round(scaled)) <= 1e-3 + 1e-6 * np.abs(scaled)):
+            return float(10**-digits)
+    return 1e-6
 
 
 def best_hit(found: Mapping[str, float]) -> tuple[str, float]:
-    """Return the cause that hits most and its share; "" unless it hits twice as much as any other.
+    """Return the cause that hits most and its share; "" unless it hits half of all, and clearly more than any other.
 
     >>> best_hit({"°F → °C": 1.0, "÷10": 0.2})
     ('°F → °C', 1.0)
     """
     order = sorted(found, key=lambda name: -found[name])
-    if len(order) < 2 or found[order[0]] < 0.5 or found[order[0]] < 2 * found[order[1]]:
+    if len(order) < 2 or found[order[0]] < 0.5 or found[order[0]] < CLEARLY * found[order[1]]:
         return "", 0.0
     return order[0], found[order[0]]
 

@@ -86,7 +86,7 @@ class Quality:
         share = 1 - view.count / view.rows
         limit = max(usual.highest, usual.mean + self.missing)
         # where training itself lost half its rows on some day, the next record is no event: far more, or all, is
-        beyond = min(usual.highest + MISSING_POINTS, (1 + usual.highest) / 2)
+        beyond = min(usual.largest + MISSING_POINTS, (1 + usual.largest) / 2)
         at_once = share >= MISSING_AT_ONCE and share > max(beyond, usual.mean + MISSING_POINTS)
         verdict = Verdict.CRITICAL if at_once else Verdict.WARNING if share > limit else Verdict.OK
         kinds = {

@@ -110,7 +110,7 @@ class Sudden:
             elif suspect and current.rows >= FEWEST_ROWS:
                 state = {**state, "clean": state["clean"] + 1}
             lasting = bool(state) and number - state["opened"] >= TRAILING
-            closing = bool(state) and not decisive and (state["clean"] >= CLEAN or lasting)
+            closing = bool(state) and (lasting or (not decisive and state["clean"] >= CLEAN))
             for name in members:
                 view = current.columns[name]
                 if view.count >= FEWEST_ROWS:

@@ -19,7 +19,7 @@ from monitor.source import Batch, CategoryValues, Floats, NumericValues, Reading
 from monitor.window import CalendarUnit, Window, WindowSpec
 
 SPEC = WindowSpec(calendar=CalendarUnit.DAY, timezone="America/New_York")
-FIRST = datetime(2024, 1, 1, 5, tzinfo=UTC)  # midnight in New York
+FIRST = datetime(2024, 4, 1, 4, tzinfo=UTC)  # a Monday, midnight in New York, far from any change of its clocks
 UPSTREAMS = {"meter": ("temp", "dew", "wet"), "shop": ("colour", "size")}
 COLOURS = ("red", "green", "blue", "grey", "white", "black")
 Change = Callable[[dict[str, Any]], None]
