@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 import sqlalchemy as sa
 
+from monitor.tables import alert as alerts
 from monitor.tables import report as reports
 
 #: Views a person may be shown rows of, with what puts the newest row first.
@@ -147,6 +148,44 @@ def save_report(
         "note": note,
     }
     return conn.execute(sa.insert(reports).values(values).returning(reports.c.report_id)).scalar_one()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreported:
+    """An episode that people were told of and that has no report yet."""
+
+    model: str
+    role: str
+    alert_key: str
+    episode: int
+    window_start: datetime
+    window_end: datetime
+
+
+def unreported(
+    conn: sa.Connection, models: Sequence[str], *, causes: Sequence[str], limit: int = 1
+) -> list[Unreported]:
+    """Episodes of these causes that opened and are worth a message, without a report; the newest first."""
+    query = (
+        sa.select(
+            alerts.c.model,
+            alerts.c.role,
+            alerts.c.alert_key,
+            alerts.c.episode,
+            alerts.c.opened_window_start.label("window_start"),
+            alerts.c.opened_window_end.label("window_end"),
+        )
+        .where(
+            alerts.c.model.in_(models),
+            alerts.c.cause.in_(causes),
+            alerts.c.severity != "info",
+            alerts.c.opened_window_start.is_not(None),
+            ~sa.exists().where(reports.c.alert_key == alerts.c.alert_key, reports.c.episode == alerts.c.episode),
+        )
+        .order_by(alerts.c.opened_window_start.desc())
+        .limit(limit)
+    )
+    return [Unreported(**row._mapping) for row in conn.execute(query)]
 
 
 def load_report(conn: sa.Connection, report_id: UUID) -> Mapping[str, Any] | None:

@@ -1,0 +1,152 @@
+"""The daemon: everything that ``monitor run`` runs, started and stopped together. APScheduler is its clock only."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEvent
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from monitor import retention, store, web
+from monitor.dispatcher import Dispatcher
+from monitor.health import Health, Heartbeats
+from monitor.installation import CODE_VERSION, Installation
+from monitor.metrics import Metrics
+from monitor.reporting import Reporter
+from monitor.vitals import Vitals, vitals_of
+from monitor.worker import LEASE, TICK, Worker
+
+log = logging.getLogger(__name__)
+
+UPKEEP = timedelta(hours=1)  # partitions ahead of time, and what is old enough to go
+SILENCE = {"scheduler": 60.0, "dispatcher": 120.0}  # seconds without a sign of life that are too long
+
+
+@dataclass(kw_only=True)
+class Daemon:
+    """Scheduler, evaluators, dispatcher, process samplers, reports and page of one installation.
+
+    ``evaluating`` is false in a replay, which tells the worker the time itself; everything else then runs as always.
+    """
+
+    installation: Installation
+    evaluating: bool = True
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    worker: Worker = field(init=False)
+    dispatcher: Dispatcher = field(init=False)
+    reporter: Reporter = field(init=False)
+    serving: web.Serving | None = field(init=False, default=None)
+    _scheduler: BackgroundScheduler = field(init=False, repr=False)
+    _beats: Heartbeats = field(init=False, repr=False)
+    _threads: list[threading.Thread] = field(init=False, default_factory=list, repr=False)
+    _evaluators: list[threading.Thread] = field(init=False, default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        metrics = Metrics(self.installation.engine, clock=self.clock, version=CODE_VERSION)
+        self.worker = Worker(installation=self.installation, clock=self.clock, metrics=metrics)
+        self.dispatcher = Dispatcher(self.installation.pulse, self.installation.channels, clock=self.clock)
+        self.reporter = Reporter(installation=self.installation, clock=self.clock)
+        self.worker.told.append(self.dispatcher.wake)
+        self.worker.told.append(self.reporter.wake)
+        self._metrics = metrics
+        self._beats = Heartbeats(limits=SILENCE)
+        # Jobs only ask the store what is due, so a lost or doubled tick is harmless.
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        )
+        self._scheduler.add_listener(_report_trouble, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
+
+    def start(self) -> None:
+        """Start everything; raises OSError when the page's port cannot be had."""
+        self.upkeep()
+        app = web.create_app(self.installation, clock=self.clock, health=self.health, metrics=self._metrics)
+        self.serving = web.serve(app, self.installation.config.web.address)
+        for work, name in ((self.dispatcher.run, "dispatcher"), (self.reporter.run, "reports")):
+            thread = threading.Thread(target=work, name=name)
+            thread.start()
+            self._threads.append(thread)
+        self._every(TICK, self.beat, "beat")
+        self._every(LEASE / 3, self.worker.renew, "renew leases")
+        self._every(UPKEEP, self.upkeep, "upkeep")
+        for vitals in vitals_of(self.installation):
+            self._every(vitals.every, lambda one=vitals: self.observe(one), f"sample {vitals.watched.name}")
+        self._scheduler.start()
+        if self.evaluating:
+            self.evaluate()
+
+    def evaluate(self) -> None:
+        """Begin to plan and evaluate windows by the clock."""
+        self._evaluators = self.worker.start()
+        self.worker.tick()
+        self._every(TICK, self.worker.tick, "plan")
+
+    def stop(self) -> None:
+        """Stop claiming, drain what is under way within ten seconds, release the rest."""
+        self._scheduler.shutdown(wait=False)
+        self.dispatcher.stop()
+        self.reporter.stop()
+        self.worker.stop(self._evaluators)
+        for thread in self._threads:
+            thread.join()
+        if self.serving is not None:
+            self.serving.stop()
+
+    def beat(self) -> None:
+        """Give a sign of life for the scheduler, and for the dispatcher when it has passed over its channels."""
+        self._beats.beat("scheduler")
+        if any(thread.name == "dispatcher" and thread.is_alive() for thread in self._threads):
+            self._beats.beat("dispatcher")
+
+    def health(self) -> Health:
+        """Return whether the daemon's loops turn."""
+        return self._beats.health()
+
+    def upkeep(self) -> None:
+        """Write down the configured models, make partitions ahead, drop what is older than its retention."""
+        installation, now = self.installation, self.clock()
+        config = installation.config
+        with installation.engine.begin() as conn:
+            for watched in installation.models.values():
+                start, until = watched.section.active_bounds()
+                store.register_model(
+                    conn,
+                    watched.name,
+                    config=watched.section.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+                    config_hash=watched.config_hash,
+                    code_version=CODE_VERSION,
+                    currency=watched.currency,
+                    period=watched.spec.pace,
+                    lag=watched.section.lag,
+                    active_from=start,
+                    active_until=until,
+                )
+                retention.ensure_partitions(conn, now, since=start)
+            store.remove_models(conn, known=list(installation.models))
+            retention.ensure_partitions(conn, now)
+        with installation.engine.begin() as conn:
+            retention.forget(conn, now, config.retention.model_dump())
+
+    def observe(self, vitals: Vitals) -> None:
+        """Measure one serving process; wake the dispatcher if people are to hear of it."""
+        decision = vitals.observe(self.clock())
+        if decision.notifications:
+            self.dispatcher.wake()
+
+    def _every(self, pace: timedelta, work: Callable[[], None], name: str) -> None:
+        def safely() -> None:
+            try:
+                work()
+            except sa.exc.OperationalError:
+                log.warning("the store cannot be reached; trying again", extra={"job": name})
+
+        self._scheduler.add_job(safely, "interval", seconds=pace.total_seconds(), name=name)
+
+
+def _report_trouble(event: JobExecutionEvent) -> None:
+    if event.exception is not None:
+        log.error("a job failed", extra={"job": event.job_id}, exc_info=event.exception)
