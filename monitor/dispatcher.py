@@ -114,13 +114,14 @@ async def _attempt(
 ) -> Outcome:
     id_, token = claimed.delivery_id, claimed.token
     try:
+        if hopeless(claimed.attempts - 1, now - claimed.created_at):
+            raise DeliveryError(f"its sender never came back in {claimed.attempts - 1} attempts", permanent=True)
         shown = await _picture(channel, claimed)
         receipt = await send(channel, claimed, shown, deadline=deadline)
     except asyncio.CancelledError:
         # at a shutdown; the write is waited for although this task was told to end
         await _acknowledge(
             engine,
-            claimed,
             lambda conn: outbox.reschedule(
                 conn, id_, token, error="stopped while sending", delay=timedelta(0), ambiguous=True, counts=False
             ),
@@ -131,7 +132,7 @@ async def _attempt(
         if error.permanent or hopeless(claimed.attempts, now - claimed.created_at):
             log.error("Message %s is given up on %s: %s", claimed.notification.id, claimed.channel, said)
             written = await _acknowledge(
-                engine, claimed, lambda conn: outbox.give_up(conn, id_, token, error=said, status=status)
+                engine, lambda conn: outbox.give_up(conn, id_, token, error=said, status=status)
             )
             return Outcome.DEAD if written else Outcome.LOST
         delay = timedelta(seconds=max(backoff(claimed.attempts, rng), error.retry_after or 0.0))
@@ -145,7 +146,6 @@ async def _attempt(
         )
         written = await _acknowledge(
             engine,
-            claimed,
             lambda conn: outbox.reschedule(
                 conn, id_, token, error=said, delay=delay, status=status, ambiguous=ambiguous
             ),
@@ -154,7 +154,6 @@ async def _attempt(
     code = int(receipt.status) if receipt.status.isdecimal() else None
     written = await _acknowledge(
         engine,
-        claimed,
         lambda conn: outbox.mark_sent(conn, id_, token, provider_ref=receipt.reference, status=code),
     )
     log.info("Message %s went out on %s", claimed.notification.id, claimed.channel)
@@ -171,7 +170,7 @@ async def send(channel: Channel, claimed: Claimed, shown: bytes | None, *, deadl
         raise
     except TimeoutError:
         raise DeliveryError(f"not done within {deadline:g} s", ambiguous=True) from None
-    except Exception as error:  # a fault of one channel must stop neither the others nor the next try
+    except Exception as error:  # noqa: BLE001  # a fault of one channel must stop neither the others nor the next try
         # what it says may hold a secret; its type does not
         raise DeliveryError(f"the channel failed with {type(error).__name__}", ambiguous=True) from None
 
@@ -189,7 +188,7 @@ async def _picture(channel: Channel, claimed: Claimed) -> bytes | None:
         return None
 
 
-async def _acknowledge(engine: sa.Engine, claimed: Claimed, write: Callable[[sa.Connection], None]) -> bool:
+async def _acknowledge(engine: sa.Engine, write: Callable[[sa.Connection], None]) -> bool:
     """Write how it went, more than once if need be: what is not written is sent again. False if the claim was lost."""
     for pause in (*ACKNOWLEDGE_PAUSES, None):
         try:
@@ -280,11 +279,10 @@ class Dispatcher:
         tasks: dict[str, asyncio.Task[None]] = {}
         try:
             while not self._stopping:
+                tasks = {name: task for name, task in tasks.items() if not task.done()}
                 for name in self._channels.keys() - tasks.keys():
                     self._alarms[name] = asyncio.Event()
                     tasks[name] = asyncio.create_task(self._serve(name), name=f"channel {name}")
-                for name in [name for name, task in tasks.items() if task.done()]:
-                    del tasks[name]
                 await self._changed.wait()
                 self._changed.clear()
         finally:
@@ -311,7 +309,7 @@ class Dispatcher:
                     limit=100,
                     go_on=lambda: not self._stopping and self._channels.get(name) is channel,
                 )
-            except Exception as error:  # the database is away: the next pass tries again
+            except Exception as error:  # noqa: BLE001  # whatever it is, mostly an absent database, the next pass tries again
                 log.warning("Nothing could be delivered on %s: %s", name, type(error).__name__)
             self.passes += 1
             try:

@@ -154,7 +154,10 @@ def redact(text: str, secrets: Sequence[str]) -> str:
 
 def url_secrets(url: str) -> list[str]:
     """Return the parts of an address that may be secret: all of it, path and its parts, query, user, password."""
-    parsed = httpx.URL(url)
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        return [url]
     parts = [url, str(parsed), parsed.path, parsed.query.decode(), parsed.username, parsed.password]
     return [part for part in [*parts, *parsed.path.split("/")] if len(part) >= 4]
 

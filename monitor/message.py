@@ -179,9 +179,9 @@ def _links(links: Mapping[str, str]) -> list[tuple[str, str]]:
     """Links by label; what is no web address is shown as such instead of becoming a link."""
     shown = []
     for label, address in list(links.items())[:MOST_LINKS]:
-        clean = quote(plain(address, 1000), safe=":/?#[]@!$&'()*+,;=%~-._")
+        clean = quote(plain(address, LONGEST_ADDRESS), safe=":/?#[]@!$&'()*+,;=%~-._")
         fault = "" if urlsplit(clean).scheme in ("http", "https") else " (no web address)"
-        if len(clean) + 4 * clean.count("&") > LONGEST_ADDRESS:
+        if max(len(address), len(clean) + 4 * clean.count("&")) > LONGEST_ADDRESS:  # Slack writes & as &amp;
             fault = " (address too long)"
         shown.append((plain(label, 60) + fault, "" if fault else clean))
     return shown
