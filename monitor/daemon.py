@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import sqlalchemy as sa
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEvent
@@ -74,7 +75,7 @@ class Daemon:
         self._every(LEASE / 3, self.worker.renew, "renew leases")
         self._every(UPKEEP, self.upkeep, "upkeep")
         for vitals in vitals_of(self.installation):
-            self._every(vitals.every, lambda one=vitals: self.observe(one), f"sample {vitals.watched.name}")
+            self._every(vitals.every, partial(self.observe, vitals), f"sample {vitals.watched.name}")
         self._scheduler.start()
         if self.evaluating:
             self.evaluate()
@@ -125,7 +126,8 @@ class Daemon:
                     active_from=start,
                     active_until=until,
                 )
-                retention.ensure_partitions(conn, now, since=start)
+                if start is not None and start < now - UPKEEP:
+                    retention.ensure_months(conn, start, now if until is None else min(until, now))
             store.remove_models(conn, known=list(installation.models))
             retention.ensure_partitions(conn, now)
         with installation.engine.begin() as conn:
