@@ -161,11 +161,16 @@ def _line(fact: Fact) -> Line:
 
 
 def _trend(chart: Mapping[str, Any]) -> Trend | None:
-    name, values = main_line(chart)
+    try:
+        name, line = main_line(chart)
+        values = [None if value is None else float(value) for value in line]
+        threshold = None if chart.get("threshold") is None else float(chart["threshold"])
+    except (TypeError, ValueError, AttributeError):
+        return None  # a chart that cannot be read keeps no message from going out; drawing it says why
     known = [value for value in values if value is not None and isfinite(value)]
     if not known:
         return None
-    threshold, last = chart.get("threshold"), values[-1]
+    last = values[-1]
     says = [
         f"{number(min(known))} to {number(max(known))}",
         "last one missing" if last is None or not isfinite(last) else f"last {number(last)}",

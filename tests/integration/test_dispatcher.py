@@ -1,0 +1,324 @@
+"""The dispatcher against a real Postgres and real peers: at least once, told how it went, nothing in anyone's way."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from monitor import outbox
+from monitor.channels.email import EmailChannel
+from monitor.channels.slack import SlackChannel
+from monitor.channels.webhook import WebhookChannel
+from monitor.dispatcher import BACKOFF_CAP, Dispatcher, backoff, deliver, hopeless
+from monitor.embedded import Database
+from monitor.notification import Channel, DeliveryError, Notification, Reason, Receipt
+from tests.peers import HOST, HttpPeer, MailPeer, Reply, dribble, notification
+
+CUT_ALL_OTHERS = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+
+
+@pytest.fixture
+def engine(database: Database) -> Iterator[sa.Engine]:
+    made = sa.create_engine(database.url)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def peer() -> Iterator[HttpPeer]:
+    with HttpPeer() as running:
+        yield running
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A channel that does what a test tells it to: an implementation like any other."""
+
+    raises: Exception | None = None
+    engine: sa.Engine | None = None
+    run_meanwhile: str = ""
+    got: list[tuple[Notification, str, bytes | None]] = field(default_factory=list)
+
+    async def send(self, notification: Notification, *, thread_reference: str, picture: bytes | None) -> Receipt:
+        self.got.append((notification, thread_reference, picture))
+        if self.engine is not None:
+            with self.engine.begin() as conn:
+                conn.execute(sa.text(self.run_meanwhile))
+        if self.raises is not None:
+            raise self.raises
+        return Receipt(reference=f"ref-{len(self.got)}", status="200")
+
+
+def put(engine: sa.Engine, *names: str, number: int = 1, **fields: Any) -> Notification:
+    told = notification(id=UUID(int=number), **{"group_key": f"group {number}", **fields})
+    with engine.begin() as conn:
+        outbox.put(conn, told, names)
+    return told
+
+
+def go(engine: sa.Engine, channels: Mapping[str, Channel], **options: Any) -> dict[str, int]:
+    usual: dict[str, Any] = {"now": datetime.now(UTC), "rng": random.Random(0), "deadline": 20.0}
+    ended = asyncio.run(deliver(engine, channels, **{**usual, **options}))
+    return {outcome.value: number for outcome, number in ended.items()}
+
+
+def rows(engine: sa.Engine) -> list[Any]:
+    query = """SELECT n.notification_id, d.*, extract(epoch FROM d.next_at - clock_timestamp()) AS wait
+        FROM monitor.delivery AS d JOIN monitor.notification AS n USING (notification_id) ORDER BY sequence"""
+    with engine.connect() as conn:
+        return list(conn.execute(sa.text(query)))
+
+
+def change(engine: sa.Engine, values: str) -> None:
+    with engine.begin() as conn:
+        conn.execute(sa.text(f"UPDATE monitor.delivery SET {values}"))
+
+
+def web(peer: HttpPeer) -> WebhookChannel:
+    return WebhookChannel(url=SecretStr(peer.url), allow_private=True)
+
+
+def test_what_is_in_the_outbox_goes_out_once(engine: sa.Engine, peer: HttpPeer) -> None:
+    for number in (1, 2, 3):
+        put(engine, "hook", number=number)
+    assert go(engine, {"hook": web(peer)}) == {"sent": 3}
+    assert go(engine, {"hook": web(peer)}) == {}
+    assert [request.headers["idempotency-key"] for request in peer.requests] == [str(UUID(int=n)) for n in (1, 2, 3)]
+    assert {(row.state, row.attempts, row.last_status, row.token) for row in rows(engine)} == {("sent", 1, 200, None)}
+
+
+def test_a_reply_hangs_on_the_first_message_of_its_thread_on_that_channel(engine: sa.Engine, peer: HttpPeer) -> None:
+    bot = SlackChannel(token=SecretStr("xoxb"), channel="#ops", api_url=peer.url, allow_private=True)
+    peer.replies.extend(Reply(200, b'{"ok": true, "ts": "1366.0%d"}' % number) for number in (1, 2, 3))
+    with MailPeer() as server:
+        mail = EmailChannel(host=HOST, port=server.port, security="none", sender="m@x.org", recipients=("a@x.org",))
+        for number in (1, 2, 3):
+            put(engine, "ops", "team", number=number, in_thread=number > 1, reason=Reason.REPEATED)
+            go(engine, {"ops": bot, "team": mail})
+        mails = [got for _, got in server.mails]
+    assert [b'"thread_ts": "1366.01"' in request.body for request in peer.requests] == [False, True, True]
+    assert [got["In-Reply-To"] for got in mails[1:]] == [mails[0]["Message-ID"]] * 2
+
+
+def test_a_channel_in_trouble_keeps_nothing_from_another(engine: sa.Engine, peer: HttpPeer) -> None:
+    with HttpPeer(Reply(500, b"")) as broken:
+        for number in (1, 2):
+            put(engine, "bad", "good", number=number)
+        assert go(engine, {"bad": web(broken), "good": web(peer)}) == {"sent": 2, "retry": 1}
+        assert len(broken.requests) == 1  # and it is not asked with every message
+
+
+def test_a_temporary_failure_is_tried_again_later(engine: sa.Engine, peer: HttpPeer) -> None:
+    peer.replies.append(Reply(503, b"busy"))
+    put(engine, "hook")
+    assert go(engine, {"hook": web(peer)}) == {"retry": 1}
+    (row,) = rows(engine)
+    assert (row.state, row.attempts, row.last_status, row.possible_duplicate) == ("pending", 1, 503, False)
+    assert row.last_error == "127.0.0.1 answered 503: busy"
+    change(engine, "next_at = now()")
+    assert go(engine, {"hook": web(peer)}) == {"sent": 1}
+    assert rows(engine)[0].attempts == 2
+
+
+def test_a_peer_that_asks_to_wait_is_not_asked_before(engine: sa.Engine, peer: HttpPeer) -> None:
+    peer.replies.append(Reply(429, b"", {"Retry-After": "1800"}))
+    put(engine, "hook")
+    go(engine, {"hook": web(peer)})
+    assert 1700 < rows(engine)[0].wait <= 1800
+
+
+def test_a_permanent_failure_is_a_dead_letter_that_can_be_redelivered(engine: sa.Engine, peer: HttpPeer) -> None:
+    peer.replies.append(Reply(404, b"no_service"))
+    put(engine, "hook")
+    assert go(engine, {"hook": web(peer)}) == {"dead": 1}
+    with engine.begin() as conn:
+        (letter,) = outbox.dead_letters(conn)
+        assert letter.last_error == "127.0.0.1 answered 404: no_service"
+        outbox.redeliver(conn)
+    assert go(engine, {"hook": web(peer)}) == {"sent": 1}
+
+
+@pytest.mark.parametrize(
+    ("attempts", "age", "outcome"), [(11, "25 hours", "dead"), (11, "23 hours", "retry"), (3, "25 hours", "retry")]
+)
+def test_a_message_is_given_up_after_twelve_attempts_and_a_day(
+    engine: sa.Engine, attempts: int, age: str, outcome: str
+) -> None:
+    put(engine, "x")
+    change(engine, f"attempts = {attempts}, created_at = now() - interval '{age}'")
+    assert go(engine, {"x": Told(raises=DeliveryError("no"))}) == {outcome: 1}
+
+
+def test_a_message_that_kills_who_sends_it_is_given_up_unsent(engine: sa.Engine) -> None:
+    channel = Told()
+    put(engine, "x")
+    change(
+        engine,
+        "attempts = 12, created_at = now() - interval '25 hours', state = 'sending', token = gen_random_uuid(),"
+        " lease_until = now() - interval '1 second'",
+    )
+    assert go(engine, {"x": channel}) == {"dead": 1}
+    assert channel.got == []
+
+
+def test_a_peer_that_dribbles_is_cut_and_the_next_try_says_that_it_may_be_a_repeat(
+    engine: sa.Engine, peer: HttpPeer
+) -> None:
+    put(engine, "hook")
+    with dribble(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n") as port:
+        slow = WebhookChannel(url=SecretStr(f"http://{HOST}:{port}"), allow_private=True)
+        assert go(engine, {"hook": slow}, deadline=0.5) == {"retry": 1}
+    (row,) = rows(engine)
+    assert (row.state, row.possible_duplicate, row.last_error) == ("pending", True, "not done within 0.5 s")
+    change(engine, "next_at = now()")
+    go(engine, {"hook": web(peer)})
+    assert b"may be a repeat" in peer.requests[0].body
+
+
+def test_what_a_broken_channel_says_is_not_written_down(engine: sa.Engine) -> None:
+    put(engine, "x")
+    assert go(engine, {"x": Told(raises=RuntimeError("canary"))}) == {"retry": 1}
+    assert rows(engine)[0].last_error == "the channel failed with RuntimeError"
+
+
+def test_a_dispatcher_that_was_away_too_long_changes_nothing(engine: sa.Engine) -> None:
+    put(engine, "x")
+    taken_over = "UPDATE monitor.delivery SET token = gen_random_uuid()"
+    channel = Told(engine=engine, run_meanwhile=taken_over)
+    assert go(engine, {"x": channel}) == {"lost": 1}
+    assert rows(engine)[0].state == "sending"
+    change(engine, "lease_until = now() - interval '1 second'")
+    assert go(engine, {"x": Told()}) == {"sent": 1}
+
+
+def test_an_outage_of_the_database_after_a_send_is_waited_out(engine: sa.Engine, database: Database) -> None:
+    put(engine, "x")
+    other = sa.create_engine(database.url, poolclass=sa.NullPool)
+    assert go(engine, {"x": Told(engine=other, run_meanwhile=CUT_ALL_OTHERS)}) == {"sent": 1}
+    assert rows(engine)[0].state == "sent"
+
+
+def test_several_dispatchers_share_the_work(engine: sa.Engine, peer: HttpPeer) -> None:
+    for number in range(1, 41):
+        put(engine, "hook", number=number)
+    channels = {"hook": web(peer)}
+    ended: list[dict[str, int]] = []
+    threads = [threading.Thread(target=lambda: ended.append(go(engine, channels))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(one.get("sent", 0) for one in ended) == 40
+    keys = [request.headers["idempotency-key"] for request in peer.requests]
+    assert sorted(keys) == sorted(str(UUID(int=number)) for number in range(1, 41))
+
+
+def test_only_who_shows_pictures_gets_one_and_a_bad_chart_stops_no_message(engine: sa.Engine) -> None:
+    put(engine, "plain", "team", number=1)
+    put(engine, "team", number=2, chart={"lines": {"x": ["not a number"]}})
+    with MailPeer() as server:
+        mail = EmailChannel(host=HOST, port=server.port, security="none", sender="m@x.org", recipients=("a@x.org",))
+        channel = Told()
+        assert go(engine, {"plain": channel, "team": mail}) == {"sent": 3}
+        pictures = [[part for part in got.walk() if part.get_content_type() == "image/png"] for _, got in server.mails]
+    assert [len(found) for found in pictures] == [1, 0]
+    assert pictures[0][0].get_content().startswith(b"\x89PNG")
+    assert channel.got[0][2] is None
+
+
+def test_the_loop_sends_when_it_is_woken_and_ends_when_it_is_stopped(engine: sa.Engine, peer: HttpPeer) -> None:
+    dispatcher = Dispatcher(engine, {"hook": web(peer)}, every=3600.0)
+    with running(dispatcher):
+        for number in (1, 2, 3):
+            put(engine, "hook", number=number)
+            dispatcher.wake()
+            assert peer.arrived.wait(20)
+            peer.arrived.clear()
+    assert [row.state for row in rows(engine)] == ["sent"] * 3
+
+
+def test_new_channels_are_used_without_a_restart(engine: sa.Engine, peer: HttpPeer) -> None:
+    dispatcher = Dispatcher(engine, {}, every=3600.0)
+    with running(dispatcher):
+        put(engine, "hook")
+        dispatcher.replace({"hook": web(peer)})
+        assert peer.arrived.wait(20)
+    assert [row.state for row in rows(engine)] == ["sent"]
+
+
+def test_a_send_under_way_at_the_end_of_the_grace_is_cut_and_tried_again(engine: sa.Engine) -> None:
+    put(engine, "hook")
+    with dribble(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n") as port:
+        slow = WebhookChannel(url=SecretStr(f"http://{HOST}:{port}"), allow_private=True)
+        begun = threading.Event()
+        dispatcher = Dispatcher(engine, {"hook": Announcing(slow, begun)}, grace=0.1)
+        with running(dispatcher):
+            assert begun.wait(20)
+    (row,) = rows(engine)
+    assert (row.state, row.attempts, row.possible_duplicate) == ("pending", 0, True)
+
+
+def test_the_loop_outlives_the_loss_of_its_connections(engine: sa.Engine, peer: HttpPeer, database: Database) -> None:
+    dispatcher = Dispatcher(engine, {"hook": web(peer)}, every=0.05)
+    other = sa.create_engine(database.url, poolclass=sa.NullPool)
+    with running(dispatcher):
+        for number in (1, 2, 3):
+            put(other, "hook", number=number)
+            assert peer.arrived.wait(20)
+            peer.arrived.clear()
+            with other.begin() as conn:
+                conn.execute(sa.text(CUT_ALL_OTHERS))
+    assert [row.state for row in rows(other)] == ["sent"] * 3
+
+
+@dataclass(frozen=True)
+class Announcing:
+    """A channel that says when it begins."""
+
+    channel: Channel
+    begun: threading.Event
+
+    async def send(self, notification: Notification, *, thread_reference: str, picture: bytes | None) -> Receipt:
+        self.begun.set()
+        return await self.channel.send(notification, thread_reference=thread_reference, picture=picture)
+
+
+class running:  # noqa: N801  # reads as a word
+    """The dispatcher in a thread of its own, stopped and waited for at the end."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.dispatcher = dispatcher
+        self.thread = threading.Thread(target=dispatcher.run)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.dispatcher.stop()
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+
+
+@settings(max_examples=50, deadline=None)
+@given(attempts=st.integers(min_value=1, max_value=10_000), seed=st.integers(min_value=0, max_value=99))
+def test_the_wait_grows_to_a_quarter_of_an_hour_and_is_spread_evenly(attempts: int, seed: int) -> None:
+    assert 0 <= backoff(attempts, random.Random(seed)) <= min(2.0 * 2.0 ** min(attempts, 20), BACKOFF_CAP)
+
+
+def test_giving_up_needs_both_attempts_and_age() -> None:
+    assert hopeless(12, timedelta(hours=24))
+    assert not hopeless(11, timedelta(hours=99))
+    assert not hopeless(99, timedelta(hours=23))
