@@ -214,11 +214,12 @@ def step(
     alert is open while any track is. Inconclusive findings move nothing. While ``inhibited_by`` names the root cause,
     the alert moves but nobody is told; once it ends, what is still open is told.
     """
+    findings = sorted(findings, key=_order)
     tracks, opened = _move_tracks({} if alert is None else alert.memory.get("tracks", {}), findings, rules, window)
     conclusive = any(finding.verdict is not Verdict.INCONCLUSIVE for finding in findings)
     is_open = any(track["open"] for track in tracks.values())
-    if alert is None and not tracks:
-        return Step(alert=None)
+    if not tracks and (alert is None or alert.state in ENDED):
+        return Step(alert=alert)
     if not conclusive:
         if alert is not None and alert.is_open and findings and alert.stale_since is None:
             return Step(alert=replace(alert, stale_since=window.start))
@@ -278,6 +279,8 @@ def step(
         if current.state is not before:
             reason = "first bad window" if tracks else "the bad windows were too few"
             transitions.append(_transition(current, before, reason))
+    if was_open and not is_open:
+        current = _count_reply(current)
     current = _visit_threads(current, window=window, pace=pace, rules=rules)
     current, told_transition = _tell(current, findings, opened, was_open, rules, window=window, now=now)
     if told_transition is not None:
@@ -285,6 +288,13 @@ def step(
     # everyone who reads a transition wants the alert as it is stored
     settled = tuple(t if t.alert is ended else replace(t, alert=current) for t in transitions)
     return Step(alert=current, transitions=settled, ended=ended)
+
+
+def _order(finding: Finding) -> tuple[object, ...]:
+    """Sort key that leaves nothing to the order in which findings arrive."""
+    effect = finding.effect or 0.0
+    names = (finding.check, finding.subject, finding.statistic, finding.latched, finding.verdict, finding.severity)
+    return (*names, finding.direction, effect, finding.message)
 
 
 def _transition(
@@ -496,6 +506,15 @@ def _tell(
     if tell is None:
         return alert, None
     return alert, _transition(alert, alert.state, reason, tell=tell, in_thread=in_thread)
+
+
+def _count_reply(alert: Alert) -> Alert:
+    """Return the alert with the resolution counted among the messages of its thread, if there were any."""
+    threads = [
+        {**t, "sent": t.get("sent", 0) + 1} if t["key"] == alert.thread_key and t["told"] else t
+        for t in alert.memory["threads"]
+    ]
+    return replace(alert, memory={**alert.memory, "threads": threads})
 
 
 def _smoothed(findings: Sequence[Finding]) -> float | None:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from benchmarks.design.streams import Stream, reference_of
+from benchmarks.design.streams import Stream, reference_of, take
 from monitor.alert import Alert, AlertState
 from monitor.challenger import compare, matrix_of
 from monitor.check import Budget, Check, Evidence, Finding, Stage, checks
@@ -61,14 +61,14 @@ class Replayer:
     reference: Reference
     with_challengers: bool = True
     keep_findings: bool = True
+    proofs: dict[object, Proof] = field(default_factory=dict)
+    """What was proven already: replays of one stream against other references ask the same."""
 
     def __post_init__(self) -> None:
         stream, batch = self.stream, self.stream.batch
         production = np.arange(stream.trained, len(stream.windows))
         self.windows: Sequence[Window] = [stream.windows[i] for i in production]
         later = stream.place >= stream.trained
-        from benchmarks.design.streams import take
-
         rows = take(batch, later)
         place = stream.place[later] - stream.trained
         self.inputs: list[Profile] = profiles_of(self.reference.layout, with_score(rows), place, len(production))
@@ -153,6 +153,9 @@ class Replayer:
         stream, batch = self.stream, self.stream.batch
         assert batch.label is not None
         assert batch.score is not None
+        asked = (request.fit_until, request.windows, request.excluded)
+        if asked in self.proofs:
+            return self.proofs[asked]
         if self.matrix is None:
             self.matrix = matrix_of([batch])[0]
         known = np.isfinite(batch.label)
@@ -184,7 +187,7 @@ class Replayer:
             decision=batch.score[wanted] >= threshold if stream.task is Task.BINARY else None,
             costs=request.costs,
         )
-        proof = Proof(gains=gains)
+        proof = self.proofs[asked] = Proof(gains=gains)
         replay.proofs.append((request.fit_until, proof))
         return proof
 

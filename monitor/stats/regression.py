@@ -46,11 +46,16 @@ def representatives(edges: ArrayLike, counts: ArrayLike, total: float) -> Floats
     """Return one value per bin of a histogram: the middle, and for the two open ends what ``total`` leaves for them.
 
     ``counts`` has one entry more than ``edges``; ``total`` is the sum of all values. The rest of the sum goes to the
-    fuller of the two ends; the other keeps its edge.
+    fuller of the two ends; the other keeps its edge. The outermost closed bins reach to the most extreme training
+    values, far from where their mass is, so they are represented close to their inner edge.
     """
     edges = np.asarray(edges, np.float64)
     counts = np.asarray(counts, np.float64)
-    values = np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
+    middle = (edges[1:] + edges[:-1]) / 2
+    if len(edges) > 3:
+        middle[0] = max(middle[0], edges[1] - (edges[2] - edges[1]))
+        middle[-1] = min(middle[-1], edges[-2] + (edges[-2] - edges[-3]))
+    values = np.concatenate([edges[:1], middle, edges[-1:]])
     end = len(values) - 1 if counts[-1] >= counts[0] else 0
     if counts[end]:
         rest = (total - float(counts @ values) + counts[end] * values[end]) / counts[end]

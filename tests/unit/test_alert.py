@@ -1,0 +1,337 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.alert import Alert, AlertRules, AlertState, Identity, Transition, step
+from monitor.check import Cause, Finding, Part, Severity, Verdict
+from monitor.notification import Reason
+from monitor.window import Window
+
+DAY = timedelta(days=1)
+FIRST = datetime(2013, 3, 1, tzinfo=UTC)
+MARKS = {".": Verdict.OK, "w": Verdict.WARNING, "c": Verdict.CRITICAL, "?": Verdict.INCONCLUSIVE}
+
+
+def window(day: int) -> Window:
+    return Window(start=FIRST + day * DAY, end=FIRST + (day + 1) * DAY)
+
+
+def finding(verdict: Verdict, **changes: Any) -> Finding:
+    facts: dict[str, Any] = {
+        "check": "performance",
+        "part": Part.OUTCOME,
+        "subject": "outcome",
+        "statistic": "residual",
+        "verdict": verdict,
+        "family": "outcome",
+        "severity": Severity.WARNING,
+        "effect": 0.2,
+        "materiality": 0.03,
+        "direction": 1,
+        "message": "54 % came true, 23 % were expected",
+        "cause": Cause.CONCEPT,
+    }
+    return Finding(**(facts | changes))
+
+
+class Machine:
+    """One alert that is shown windows day by day."""
+
+    def __init__(self, family: str = "outcome", rules: AlertRules | None = None) -> None:
+        self.identity = Identity(model="flights", family=family)
+        self.rules = rules or AlertRules(repeat={})
+        self.alert: Alert | None = None
+        self.history: list[tuple[int, Transition]] = []
+        self.ended: list[Alert] = []
+        self.day = 0
+
+    def see(self, *findings: Finding, inhibited_by: str | None = None) -> list[Transition]:
+        done = step(
+            self.alert,
+            findings,
+            self.rules,
+            identity=self.identity,
+            window=window(self.day),
+            pace=DAY,
+            now=window(self.day).end,
+            inhibited_by=inhibited_by,
+        )
+        self.alert = done.alert
+        if done.ended is not None:
+            self.ended.append(done.ended)
+        self.history += [(self.day, transition) for transition in done.transitions]
+        self.day += 1
+        return list(done.transitions)
+
+    def see_all(self, marks: str, **changes: Any) -> None:
+        for mark in marks:
+            self.see(finding(MARKS[mark], **changes))
+
+    @property
+    def state(self) -> AlertState | None:
+        return None if self.alert is None else self.alert.state
+
+    @property
+    def told(self) -> list[tuple[int, Reason, bool]]:
+        return [(day, t.tell, t.in_thread) for day, t in self.history if t.tell is not None]
+
+    @property
+    def messages(self) -> list[int]:
+        return [day for day, _, in_thread in self.told if not in_thread]
+
+
+@pytest.mark.parametrize(
+    ("marks", "state", "rule"),
+    [
+        ("....", None, "nothing wrong makes no alert"),
+        ("w", "pending", "one bad window only makes it pending"),
+        ("w.w", "firing", "two bad windows of three make it fire"),
+        ("ww", "firing", "two bad windows of two make it fire"),
+        ("w..w", "pending", "two bad windows of four do not"),
+        ("w...", "inactive", "a pending alert goes back once the bad window is out of sight"),
+        ("c", "firing", "a critical window fires at once"),
+        ("ww.", "recovering", "one good window begins the recovery"),
+        ("ww..w", "firing", "a bad window ends the recovery"),
+        ("ww...", "resolved", "three good windows resolve it"),
+        ("ww..w..", "recovering", "recovery starts anew after a bad window"),
+        ("ww????????", "firing", "windows that tell nothing never resolve it"),
+        ("ww.?.?.", "resolved", "windows that tell nothing do not interrupt the good ones"),
+        ("w?????w", "firing", "windows that tell nothing do not count among the three"),
+        ("????", None, "windows that tell nothing make no alert"),
+        ("ww...w", "pending", "after resolution it begins at one bad window again"),
+        ("ww...c", "firing", "a critical window opens it again at once"),
+    ],
+)
+def test_windows_move_an_alert_by_the_rules(marks: str, state: str | None, rule: str) -> None:
+    machine = Machine()
+    machine.see_all(marks)
+    assert machine.state == (None if state is None else AlertState(state)), rule
+
+
+def test_an_opening_is_told_once_and_its_resolution_answers_in_the_thread() -> None:
+    machine = Machine()
+    machine.see_all("wwwww....")
+    assert machine.told == [(1, Reason.FIRST, False), (7, Reason.RESOLVED, True)]
+    assert machine.alert is not None
+    assert machine.alert.notifications_sent == 2
+
+
+def test_nothing_is_told_of_information() -> None:
+    machine = Machine()
+    machine.see_all("cccc....", severity=Severity.INFO)
+    assert machine.state is AlertState.RESOLVED
+    assert machine.told == []
+
+
+def test_an_opening_within_28_windows_in_the_same_direction_belongs_to_the_thread() -> None:
+    machine = Machine()
+    machine.see_all("c..." + "." * 27 + "c")
+    assert [reason for _, reason, _ in machine.told] == [Reason.FIRST, Reason.RESOLVED, Reason.REOPENED]
+    assert machine.messages == [0]
+    assert machine.alert is not None
+    assert machine.alert.episode == 2
+    assert machine.alert.thread_key.endswith("-1")
+
+
+def test_an_opening_after_28_windows_is_a_new_message() -> None:
+    machine = Machine()
+    machine.see_all("c..." + "." * 28 + "c")
+    assert machine.messages == [0, 32]
+    assert machine.alert is not None
+    assert machine.alert.thread_key.endswith("-2")
+
+
+def test_an_opening_in_the_other_direction_is_a_new_message() -> None:
+    machine = Machine()
+    machine.see_all("c...")
+    machine.see_all("c", direction=-1)
+    assert machine.messages == [0, 4]
+
+
+def test_an_opening_without_direction_belongs_to_any_thread() -> None:
+    machine = Machine()
+    machine.see_all("c...")
+    machine.see_all("c", direction=0)
+    assert machine.messages == [0]
+
+
+def test_a_change_that_turns_while_open_supersedes_the_episode() -> None:
+    machine = Machine()
+    machine.see_all("c")
+    machine.see(finding(Verdict.WARNING), finding(Verdict.WARNING, latched=True, direction=-1))
+    assert machine.messages == [0, 1]
+    assert [(a.state, a.episode) for a in machine.ended] == [(AlertState.SUPERSEDED, 1)]
+    assert machine.alert is not None
+    assert (machine.alert.direction, machine.alert.episode) == (-1, 2)
+
+
+def test_a_change_that_turns_back_goes_on_in_its_first_thread() -> None:
+    machine = Machine()
+    machine.see_all("c...")
+    machine.see_all("c...", direction=-1)
+    machine.see_all("c")
+    assert machine.messages == [0, 4]
+    assert machine.told[-1] == (8, Reason.REOPENED, True)
+
+
+def test_a_latched_finding_opens_at_once_and_closes_when_the_check_says_so() -> None:
+    machine = Machine()
+    machine.see(finding(Verdict.WARNING, latched=True))
+    assert machine.state is AlertState.FIRING
+    machine.see(finding(Verdict.INCONCLUSIVE, latched=True))
+    assert machine.state is AlertState.FIRING
+    machine.see(finding(Verdict.OK, latched=True))
+    assert machine.state is AlertState.RESOLVED
+
+
+def test_an_alert_stays_open_until_its_last_track_closes() -> None:
+    machine = Machine()
+    machine.see(finding(Verdict.CRITICAL), finding(Verdict.WARNING, latched=True))
+    for _ in range(3):
+        machine.see(finding(Verdict.OK), finding(Verdict.WARNING, latched=True))
+    assert machine.state is AlertState.FIRING
+    machine.see(finding(Verdict.OK), finding(Verdict.OK, latched=True))
+    assert machine.state is AlertState.RESOLVED
+
+
+def test_windows_of_other_subjects_do_not_add_up() -> None:
+    machine = Machine("quality:weather")
+    machine.see(finding(Verdict.WARNING, subject="temp"), finding(Verdict.OK, subject="dewp"))
+    machine.see(finding(Verdict.OK, subject="temp"), finding(Verdict.WARNING, subject="dewp"))
+    assert machine.state is AlertState.PENDING
+
+
+def test_as_many_new_columns_as_before_are_a_new_message_about_a_source() -> None:
+    machine = Machine("quality:weather")
+    machine.see(finding(Verdict.CRITICAL, subject="temp"), finding(Verdict.CRITICAL, subject="dewp"))
+    machine.see(finding(Verdict.CRITICAL, subject="humid"))
+    assert machine.messages == [0]
+    machine.see(*[finding(Verdict.CRITICAL, subject=name) for name in ("visib", "precip", "wind")])
+    assert machine.messages == [0, 2]
+
+
+def test_twice_the_effect_of_the_first_seven_windows_is_one_new_message() -> None:
+    machine = Machine()
+    for smoothed in [0.1] * 7 + [0.19, 0.2, 0.3]:
+        machine.see(finding(Verdict.CRITICAL, details={"smoothed": smoothed}))
+    assert machine.messages == [0, 8]
+    for smoothed in [0.3] * 6 + [0.6]:
+        machine.see(finding(Verdict.CRITICAL, details={"smoothed": smoothed}))
+    assert machine.messages == [0, 8, 16]
+
+
+def test_growth_within_seven_windows_of_a_message_is_no_new_one() -> None:
+    machine = Machine()
+    for smoothed in [0.1, 0.2, 0.4, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]:
+        machine.see(finding(Verdict.CRITICAL, details={"smoothed": smoothed}))
+    assert machine.messages == [0]
+
+
+def test_a_rise_in_severity_is_a_new_message() -> None:
+    machine = Machine()
+    machine.see_all("ww")
+    machine.see_all("c", severity=Severity.CRITICAL)
+    assert machine.told[-1] == (2, Reason.ESCALATED, False)
+
+
+def test_the_severity_of_an_episode_never_falls() -> None:
+    machine = Machine()
+    machine.see_all("c", severity=Severity.CRITICAL)
+    machine.see_all("www")
+    assert machine.alert is not None
+    assert machine.alert.severity is Severity.CRITICAL
+
+
+def test_critical_alerts_are_repeated_ever_more_rarely_in_the_thread_and_others_never() -> None:
+    machine = Machine(rules=AlertRules())
+    machine.see_all("c" * 20, severity=Severity.CRITICAL)
+    assert machine.told == [(0, Reason.FIRST, False)] + [(day, Reason.REPEATED, True) for day in (1, 4, 11, 18)]
+    calm = Machine(rules=AlertRules())
+    calm.see_all("c" * 20)
+    assert calm.messages == [0]
+
+
+def test_while_inhibited_nobody_is_told_and_afterwards_what_is_left_is_told() -> None:
+    machine = Machine("score")
+    for _ in range(3):
+        machine.see(finding(Verdict.CRITICAL), inhibited_by="root")
+    assert machine.state is AlertState.FIRING
+    assert machine.told == []
+    machine.see(finding(Verdict.CRITICAL))
+    assert machine.told == [(3, Reason.FIRST, False)]
+
+
+def test_an_alert_that_ends_while_inhibited_is_never_told() -> None:
+    machine = Machine("score")
+    machine.see(finding(Verdict.CRITICAL), inhibited_by="root")
+    for _ in range(3):
+        machine.see(finding(Verdict.OK), inhibited_by="root")
+    assert machine.state is AlertState.RESOLVED
+    assert machine.told == []
+
+
+def test_a_stale_alert_says_since_when() -> None:
+    machine = Machine()
+    machine.see_all("c??")
+    assert machine.alert is not None
+    assert machine.alert.stale_since == window(1).start
+    machine.see_all("c")
+    assert machine.alert.stale_since is None
+
+
+def test_the_key_does_not_depend_on_figures_or_versions() -> None:
+    one = Identity(model="m", family="outcome", model_version="1")
+    assert one.key == Identity(model="m", family="outcome", model_version="2").key
+    assert one.key != Identity(model="m", family="score").key
+    assert one.key != Identity(model="m", family="outcome", slice={"origin": "JFK"}).key
+
+
+seen = st.lists(
+    st.lists(
+        st.builds(
+            finding,
+            st.sampled_from(list(Verdict)),
+            subject=st.sampled_from(["a", "b"]),
+            latched=st.booleans(),
+            direction=st.sampled_from([-1, 0, 1]),
+            severity=st.sampled_from(list(Severity)),
+        ),
+        max_size=3,
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seen)
+def test_the_same_windows_in_the_same_order_give_the_same_state_whatever_the_order_of_findings(
+    windows: list[list[Finding]],
+) -> None:
+    one, other = Machine(), Machine()
+    for findings in windows:
+        one.see(*findings)
+        other.see(*reversed(findings))
+    assert one.history == other.history
+    assert one.alert == other.alert
+
+
+@settings(max_examples=50, deadline=None)
+@given(seen)
+def test_every_told_thread_starts_with_a_message_and_only_told_alerts_are_resolved_aloud(
+    windows: list[list[Finding]],
+) -> None:
+    machine = Machine()
+    for findings in windows:
+        machine.see(*findings)
+    started: set[str] = set()
+    for _, transition in machine.history:
+        if transition.tell is None:
+            continue
+        if transition.tell is Reason.FIRST:
+            started.add(transition.alert.thread_key)
+        assert transition.alert.thread_key in started
