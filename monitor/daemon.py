@@ -131,7 +131,8 @@ class Daemon:
             store.remove_models(conn, known=list(installation.models))
             retention.ensure_partitions(conn, now)
         with installation.engine.begin() as conn:
-            retention.forget(conn, now, config.retention.model_dump())
+            keep = config.retention
+            retention.forget(conn, now, {name: getattr(keep, name) for name in type(keep).model_fields})
 
     def observe(self, vitals: Vitals) -> None:
         """Measure one serving process; wake the dispatcher if people are to hear of it."""
