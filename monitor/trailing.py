@@ -54,7 +54,7 @@ def median(view: ColumnProfile) -> float:
         return rough
     inside = (rank - below[place - 1]) / view.bins[place]
     low, high = column.edges[place - 1], column.edges[place]
-    slack = 2 * ERROR * abs(rough)
+    slack = 1.02 * ERROR * abs(rough)
     return float(np.clip(low + (high - low) * inside, rough - slack, rough + slack))
 
 

@@ -111,6 +111,7 @@ class Drift:
         reference, current = evidence.reference, evidence.current
         null = null_model(reference)
         names = [column.name for column in reference.layout.columns if column.clock is None]
+        place = {name: j for j, name in enumerate(names)}
         panel = Panel.of(null, names, self.materiality)
         theta, n = null.statistics.values(current)
         verdicts = panel.judge(null.season, theta, n, slot_of(reference, evidence.window), evidence.budget.q)
@@ -134,7 +135,7 @@ class Drift:
             impact = first_order_shift(reference, view) if column.name != SCORE else None
             distances = replace(divergence(trained, view), impact=impact)
             if column.clock is None:
-                j = names.index(column.name)
+                j = place[column.name]
                 head = Finding(
                     check="drift",
                     part=Part(column.part),

@@ -111,6 +111,7 @@ def test_features_that_follow_the_clock_are_compared_with_the_clock_alone() -> N
     judgement = next(run(Drift(), "drift", range(56, 57)))[1]
     assert not {"hour", "weekday"} & {f.subject for f in judgement.findings}
     assert {"hour", "weekday"} <= {c.column for c in judgement.columns}
+    assert not len(null_model(reference()).statistics.of("hour"))
 
 
 def test_a_feature_without_usable_rows_is_inconclusive_and_hides_no_other() -> None:
@@ -129,6 +130,18 @@ def test_an_empty_window_is_inconclusive_throughout() -> None:
     judgement = next(run(Drift(), "drift", range(56, 57), profiles={56: Profile.empty(trained.layout)}))[1]
     assert {f.verdict for f in judgement.findings} == {Verdict.INCONCLUSIVE}
     assert all(c.population_stability_index is None for c in judgement.columns)
+
+
+def test_what_is_significant_but_smaller_than_materiality_is_left_alone() -> None:
+    change = shifted("plain", 12.0)
+    flagged = {
+        materiality: {
+            f.subject for f in bad(next(run(Drift(materiality=materiality), "drift", range(56, 57), change))[1])
+        }
+        for materiality in (0.05, 1.5)
+    }
+    assert "plain" in flagged[0.05]
+    assert "plain" not in flagged[1.5]
 
 
 def test_a_constant_that_departs_is_found() -> None:

@@ -15,7 +15,7 @@ from monitor.checks.sudden import Sudden
 from monitor.novelty import can_be_new, records
 from monitor.profile import Profile
 from monitor.trailing import median
-from tests.unit.checks.stream import Change, bad, day_rows, profile_of, reference, run
+from tests.unit.checks.stream import Change, bad, day_rows, profile_of, reference, run, shifted
 
 DAYS = range(56, 84)
 START = 70
@@ -165,7 +165,7 @@ def test_a_constant_is_new_at_its_first_departure_only() -> None:
     trained = reference()
     first = dict(run(Sudden(), "sudden", range(56, 62), {60: change}))[60]
     assert "fixed" in str([f.details for f in first.findings])
-    again = dict(run(Sudden(), "sudden", range(56, 66), {60: change, 64: change}))[64]
+    again = dict(run(Sudden(), "sudden", range(56, 66), {60: change, 64: shifted("fixed", 5.0)}))[64]
     assert "fixed" not in str([f.details for f in again.findings])
     assert can_be_new(trained, "fixed")
 
@@ -178,6 +178,9 @@ def test_records_leave_each_training_window_out() -> None:
     assert can_be_new(trained, "temp")
     assert not can_be_new(trained, "plain")  # nearly every value of a real number is new
     assert not can_be_new(trained, "prediction")
+    few = reference(rows=12)  # so few that training has seen fewer than 1024 values: a lattice, but values never recur
+    assert few.total.columns["plain"].column.lattice is not None  # type: ignore[union-attr]  # it is numeric
+    assert not can_be_new(few, "plain")
 
 
 def test_a_day_without_rows_moves_nothing() -> None:
@@ -200,6 +203,14 @@ def test_its_memory_stays_small() -> None:
 def test_the_median_from_bins_is_that_of_the_rows() -> None:
     view = profile_of(reference(), 60).columns["plain"]
     assert median(view) == pytest.approx(np.median(day_rows(60, 600, 2)["plain"]), abs=1.0)
+
+
+def test_the_median_of_a_changed_unit_is_not_that_of_the_wide_bin_it_falls_in() -> None:
+    def change(values: dict[str, Any]) -> None:
+        values["temp"] = values["temp"] / 100
+
+    view = profile_of(reference(), 60, change).columns["temp"]
+    assert median(view) == pytest.approx(np.median(day_rows(60, 600, 2)["temp"]) / 100, rel=0.05)
 
 
 def test_inverses_of_the_catalogue_undo_what_they_name() -> None:
