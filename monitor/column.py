@@ -184,7 +184,7 @@ def lattice_keys(x: Floats) -> Floats:
     """Return values as single precision keeps them, so that ``real`` and ``double precision`` logs agree."""
     with np.errstate(over="ignore"):
         single = x.astype(np.float32).astype(np.float64)
-    return np.where(np.isinf(single), x, single)
+    return np.where(np.isinf(single), x, single) + 0.0  # -0 is 0
 
 
 @dataclass(frozen=True, eq=False)

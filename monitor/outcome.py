@@ -217,7 +217,7 @@ class OutcomeProfile:
                 self.sums.astype("<f8").tobytes(),
             ]
         )
-        return MAGIC + struct.pack("<H", FORMAT) + self.layout.digest[:8] + zlib.compress(body, 6)
+        return MAGIC + struct.pack("<H", FORMAT) + self.layout.digest[:8] + zlib.compress(body, 1)
 
     @classmethod
     def from_bytes(cls, layout: OutcomeLayout, data: bytes) -> OutcomeProfile:

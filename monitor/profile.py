@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,8 @@ from monitor.source import Batch, CategoryValues, Floats, Ints, NumericValues, t
 
 FORMAT = 1  # raise it when the bytes change; from_bytes reads every version ever written
 MAGIC = b"DMPF"
+PARTS = 11
+NO_BUCKETS = Buckets(keys=np.zeros(0, np.int64), counts=np.zeros(0, np.int64))
 LARGEST = 1 << 22  # counts that one pass may hold, 32 MB
 
 
@@ -126,22 +129,25 @@ class Profile:
         """Return versioned bytes; zeros cost next to nothing."""
         where = np.flatnonzero(self.counts)
         slots = np.flatnonzero(self.registers.ravel())
-        sparse = {
-            "buckets": {n: [b.keys.tolist(), b.counts.tolist()] for n, b in self.buckets.items()},
-            "novelties": {n: [list(v), list(v.values())] for n, v in self.novelties.items()},
-        }
+        names = [column.name for column in self.layout.columns]
+        buckets = [self.buckets.get(name, NO_BUCKETS) for name in names]
+        novelties = {n: [list(v), list(v.values())] for n in names if (v := self.novelties.get(n))}
         parts = [
-            np.diff(where, prepend=0).astype("<u4").tobytes(),
-            self.counts[where].astype("<i8").tobytes(),
+            _pack(np.diff(where, prepend=0)),
+            _pack(self.counts[where]),
             self.sums.astype("<f8").tobytes(),
             self.lows.astype("<f8").tobytes(),
             self.highs.astype("<f8").tobytes(),
-            np.diff(slots, prepend=0).astype("<u4").tobytes(),
+            _pack(np.diff(slots, prepend=0)),
             self.registers.ravel()[slots].tobytes(),
-            json.dumps(sparse, separators=(",", ":")).encode(),
+            _pack(np.array([len(b.keys) for b in buckets], np.int64)),
+            np.concatenate([NO_BUCKETS.keys, *(b.keys for b in buckets)]).astype("<i4").tobytes(),
+            _pack(np.concatenate([NO_BUCKETS.counts, *(b.counts for b in buckets)])),
+            json.dumps(novelties, separators=(",", ":")).encode(),
         ]
-        sizes = struct.pack(f"<{len(parts)}I", *(len(part) for part in parts))
-        body = zlib.compress(sizes + b"".join(parts), 6)
+        sizes = struct.pack(f"<{PARTS}I", *(len(part) for part in parts))
+        # The lowest level takes a fifth of the time of the usual one and a tenth more room.
+        body = zlib.compress(sizes + b"".join(parts), 1)
         return MAGIC + struct.pack("<H", FORMAT) + self.layout.digest[:8] + body
 
     @classmethod
@@ -155,29 +161,42 @@ class Profile:
         if data[6:14] != layout.digest[:8]:
             raise ValueError("this profile was built on another training profile; load that one's layout")
         raw = zlib.decompress(data[14:])
-        sizes = struct.unpack_from("<8I", raw)
-        pieces, at = [], 32
+        sizes = struct.unpack_from(f"<{PARTS}I", raw)
+        pieces, at = [], 4 * PARTS
         for size in sizes:
             pieces.append(raw[at : at + size])
             at += size
         empty = cls.empty(layout)
-        empty.counts[np.cumsum(np.frombuffer(pieces[0], "<u4"), dtype=np.int64)] = np.frombuffer(pieces[1], "<i8")
-        slots = np.cumsum(np.frombuffer(pieces[5], "<u4"), dtype=np.int64)
-        empty.registers.ravel()[slots] = np.frombuffer(pieces[6], np.uint8)
-        sparse = json.loads(pieces[7])
+        empty.counts[np.cumsum(_unpack(pieces[0]))] = _unpack(pieces[1])
+        empty.registers.ravel()[np.cumsum(_unpack(pieces[5]))] = np.frombuffer(pieces[6], np.uint8)
+        lengths, keys, counts = _unpack(pieces[7]), np.frombuffer(pieces[8], "<i4").astype(np.int64), _unpack(pieces[9])
+        ends = np.cumsum(lengths).tolist()
+        buckets = {
+            column.name: Buckets(keys=keys[end - length : end], counts=counts[end - length : end])
+            for column, length, end in zip(layout.columns, lengths.tolist(), ends, strict=True)
+            if length
+        }
         return cls(
             layout=layout,
             counts=empty.counts,
-            sums=np.frombuffer(pieces[2], "<f8").copy(),
-            lows=np.frombuffer(pieces[3], "<f8").copy(),
-            highs=np.frombuffer(pieces[4], "<f8").copy(),
+            sums=np.frombuffer(pieces[2], "<f8").astype(np.float64),
+            lows=np.frombuffer(pieces[3], "<f8").astype(np.float64),
+            highs=np.frombuffer(pieces[4], "<f8").astype(np.float64),
             registers=empty.registers,
-            buckets={
-                n: Buckets(keys=np.array(k, np.int64), counts=np.array(c, np.int64))
-                for n, (k, c) in sparse["buckets"].items()
-            },
-            novelties={n: dict(zip(k, c, strict=True)) for n, (k, c) in sparse["novelties"].items()},
+            buckets=buckets,
+            novelties={n: dict(zip(k, c, strict=True)) for n, (k, c) in json.loads(pieces[10]).items()},
         )
+
+
+def _pack(numbers: Ints) -> bytes:
+    """Return non-negative integers in as few bytes each as the largest needs."""
+    largest = int(numbers.max()) if len(numbers) else 0
+    width = next(width for width in (1, 2, 4, 8) if largest < 1 << (8 * width - (width == 8)))
+    return bytes([width]) + numbers.astype(f"<u{width}").tobytes()
+
+
+def _unpack(data: bytes) -> Ints:
+    return np.frombuffer(data, f"<u{data[0]}", offset=1).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -434,28 +453,43 @@ class _Tally:
         for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             x[start:stop].sort()
         filled = edges[:-1] < edges[1:]
-        self.lows[filled, position] = x[edges[:-1][filled]]
-        self.highs[filled, position] = x[edges[1:][filled] - 1]
-        begins = np.flatnonzero(np.concatenate([[True], (x[1:] != x[:-1]) | (at[1:] != at[:-1])]))
-        value, at = x[begins], at[begins]
-        times = np.diff(begins, append=len(x))
-        self.values(position, column, value, at, times)
+        self.lows[filled, position] = x[edges[:-1][filled]] + 0.0  # -0 is 0
+        self.highs[filled, position] = x[edges[1:][filled] - 1] + 0.0
+        self.bin(position, column, x, at, edges)
+        differs = np.empty(len(x), np.bool_)
+        differs[0] = True
+        np.not_equal(x[1:], x[:-1], out=differs[1:])
+        differs[edges[:-1][filled]] = True
+        begins = np.flatnonzero(differs)
+        if len(begins) < len(x):
+            x, at = x[begins], at[begins]
+        self.values(position, column, x, at, np.diff(begins, append=edges[-1]))
+
+    def bin(self, position: int, column: NumericColumn, x: Floats, at: Ints, edges: Ints) -> None:
+        """Count values that ascend within their piece by bin."""
+        width, where = column.bins, self.layout.bins(position)
+        if len(x) > 4 * width * self.number:  # then looking for the edges among the values is quicker
+            for piece, (start, stop) in enumerate(pairwise(edges.tolist())):
+                below = np.searchsorted(x[start:stop], column.edges, side="left")
+                self.counts[piece, where] = np.diff(below, prepend=0, append=stop - start)
+        else:
+            table = np.bincount(at * width + column.bin(x), minlength=self.number * width)
+            self.counts[:, where] += table.reshape(self.number, width)
 
     def values(self, position: int, column: NumericColumn, value: Floats, at: Ints, times: Ints) -> None:
         """Count values that ascend within their piece, each with how often it occurred there."""
         often = times.astype(np.float64)
-        width, where = column.bins, self.layout.bins(position)
-        table = np.bincount(at * width + column.bin(value), weights=often, minlength=self.number * width)
-        self.counts[:, where] += table.reshape(self.number, width).astype(np.int64)
+        once = bool((times == 1).all())
         zero = value == 0
         self.add(position, "zeros", at[zero], often[zero])
         self.register(position, hash_floats(value), at)
         first = self.layout.sum_at(position)
+        starts = np.flatnonzero(np.diff(at, prepend=-1))
         with np.errstate(over="ignore"):
             gap = np.clip(value - column.center, -1e150, 1e150)  # squares stay finite
             clipped = column.clipped(value)
             for i, term in enumerate((gap, gap * gap, clipped, clipped * clipped)):
-                self.sums[:, first + i] += np.bincount(at, weights=term * often, minlength=self.number)
+                self.sums[at[starts], first + i] = np.add.reduceat(term if once else term * often, starts)
         for piece, found in buckets_of(value, at, times, self.number):
             self.buckets[piece][column.name] = found
         fresh = column.unseen(value)

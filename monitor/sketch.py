@@ -17,6 +17,7 @@ from monitor.source import Floats, Ints
 ERROR = 0.02  # relative error of a quantile read from the buckets
 GAMMA = math.log((1 + ERROR) / (1 - ERROR))
 OFFSET = 1 << 16  # no double's logarithm reaches it, so signs never collide
+LARGEST_EXPONENT = 709.78  # of a double: a little below the logarithm of 1.797e308
 KEPT = 256  # unseen values kept by name
 REGISTERS = 128  # 1.04 / sqrt(128) = 9 % standard error
 
@@ -36,7 +37,8 @@ class Buckets:
         key = int(self.keys[np.searchsorted(np.cumsum(self.counts), rank, side="right")])
         if key == 0:
             return 0.0
-        return math.copysign(2 * math.exp((abs(key) - OFFSET) * GAMMA) / (math.exp(GAMMA) + 1), key)
+        exponent = (abs(key) - OFFSET) * GAMMA + math.log(2 / (math.exp(GAMMA) + 1))
+        return math.copysign(math.exp(min(exponent, LARGEST_EXPONENT)), key)
 
 
 def bucket_keys(x: Floats) -> Ints:
