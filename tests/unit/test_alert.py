@@ -73,8 +73,8 @@ class Machine:
             self.see(finding(MARKS[mark], **changes))
 
     @property
-    def state(self) -> AlertState | None:
-        return None if self.alert is None else self.alert.state
+    def state(self) -> str | None:
+        return None if self.alert is None else self.alert.state.value
 
     @property
     def told(self) -> list[tuple[int, Reason, bool]]:
@@ -110,7 +110,7 @@ class Machine:
 def test_windows_move_an_alert_by_the_rules(marks: str, state: str | None, rule: str) -> None:
     machine = Machine()
     machine.see_all(marks)
-    assert machine.state == (None if state is None else AlertState(state)), rule
+    assert machine.state == state, rule
 
 
 def test_an_opening_is_told_once_and_its_resolution_answers_in_the_thread() -> None:
@@ -124,7 +124,7 @@ def test_an_opening_is_told_once_and_its_resolution_answers_in_the_thread() -> N
 def test_nothing_is_told_of_information() -> None:
     machine = Machine()
     machine.see_all("cccc....", severity=Severity.INFO)
-    assert machine.state is AlertState.RESOLVED
+    assert machine.state == "resolved"
     assert machine.told == []
 
 
@@ -182,11 +182,11 @@ def test_a_change_that_turns_back_goes_on_in_its_first_thread() -> None:
 def test_a_latched_finding_opens_at_once_and_closes_when_the_check_says_so() -> None:
     machine = Machine()
     machine.see(finding(Verdict.WARNING, latched=True))
-    assert machine.state is AlertState.FIRING
+    assert machine.state == "firing"
     machine.see(finding(Verdict.INCONCLUSIVE, latched=True))
-    assert machine.state is AlertState.FIRING
+    assert machine.state == "firing"
     machine.see(finding(Verdict.OK, latched=True))
-    assert machine.state is AlertState.RESOLVED
+    assert machine.state == "resolved"
 
 
 def test_an_alert_stays_open_until_its_last_track_closes() -> None:
@@ -194,16 +194,16 @@ def test_an_alert_stays_open_until_its_last_track_closes() -> None:
     machine.see(finding(Verdict.CRITICAL), finding(Verdict.WARNING, latched=True))
     for _ in range(3):
         machine.see(finding(Verdict.OK), finding(Verdict.WARNING, latched=True))
-    assert machine.state is AlertState.FIRING
+    assert machine.state == "firing"
     machine.see(finding(Verdict.OK), finding(Verdict.OK, latched=True))
-    assert machine.state is AlertState.RESOLVED
+    assert machine.state == "resolved"
 
 
 def test_windows_of_other_subjects_do_not_add_up() -> None:
     machine = Machine("quality:weather")
     machine.see(finding(Verdict.WARNING, subject="temp"), finding(Verdict.OK, subject="dewp"))
     machine.see(finding(Verdict.OK, subject="temp"), finding(Verdict.WARNING, subject="dewp"))
-    assert machine.state is AlertState.PENDING
+    assert machine.state == "pending"
 
 
 def test_as_many_new_columns_as_before_are_a_new_message_about_a_source() -> None:
@@ -260,7 +260,7 @@ def test_while_inhibited_nobody_is_told_and_afterwards_what_is_left_is_told() ->
     machine = Machine("score")
     for _ in range(3):
         machine.see(finding(Verdict.CRITICAL), inhibited_by="root")
-    assert machine.state is AlertState.FIRING
+    assert machine.state == "firing"
     assert machine.told == []
     machine.see(finding(Verdict.CRITICAL))
     assert machine.told == [(3, Reason.FIRST, False)]
@@ -271,7 +271,7 @@ def test_an_alert_that_ends_while_inhibited_is_never_told() -> None:
     machine.see(finding(Verdict.CRITICAL), inhibited_by="root")
     for _ in range(3):
         machine.see(finding(Verdict.OK), inhibited_by="root")
-    assert machine.state is AlertState.RESOLVED
+    assert machine.state == "resolved"
     assert machine.told == []
 
 
