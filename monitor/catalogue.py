@@ -11,6 +11,7 @@ from monitor.column import CategoricalColumn
 from monitor.source import Floats
 
 Inverse = Callable[[float], float]
+FEWEST_HITS = 3  # different values: that the new 5 is the old 4 plus 1 proves nothing
 CLEARLY = 1.5  # times as many hits as the second best
 CLOSE = 0.02  # of the usual gap between values: an inverse that hits a known value hits it exactly, but for rounding
 
@@ -65,7 +66,7 @@ def hits(values: Mapping[float | str, int], known: Floats) -> dict[str, float]:
     when the median is nowhere special. The score is the share of rows that hit, above what chance would hit, times
     the known values hit per new value: dividing by 1000 puts everything next to 0, which proves nothing.
 
-    >>> hits({3.9: 5, 5.0: 5}, np.array([39.02, 41.0, 50.0]))["°F → °C"]
+    >>> hits({3.9: 5, 5.0: 5, 10.0: 1}, np.array([39.02, 41.0, 50.0]))["°F → °C"]
     1.0
     """
     if len(known) < 2:
@@ -87,7 +88,7 @@ def _hit(inverse: Inverse, new: Floats, counts: Floats, known: Floats, gap: floa
     for tolerance in (np.full(len(new), CLOSE * gap), np.maximum(rounded, CLOSE * gap)):
         chance = 2 * float(np.mean(tolerance)) / gap
         hit = distance <= tolerance
-        if chance < 1 and hit.any():
+        if chance < 1 and len(np.unique(nearest[hit])) >= FEWEST_HITS:
             share = (float(counts[hit].sum() / counts.sum()) - chance) / (1 - chance)
             best = max(best, share * len(np.unique(nearest[hit])) / int(hit.sum()))
     return best

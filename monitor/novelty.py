@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from monitor.column import CategoricalColumn, NumericColumn
+from monitor.column import CategoricalColumn, Column, NumericColumn
 from monitor.memo import per_reference
 from monitor.reference import Reference
 from monitor.sketch import distinct
@@ -15,14 +15,43 @@ ENOUGH_WINDOWS = 6
 
 
 def can_be_new(reference: Reference, name: str) -> bool:
-    """Return whether values never seen are a sign for this column: its values recur (are a lattice), or never vary."""
-    column = reference.layout.columns[reference.layout.index[name]]
+    """Return whether values never seen are a sign for this column: its values recur (are a lattice), or never vary.
+
+    Not for columns that bring new values all the time (names, ids, real numbers), nor for those that move in blocks.
+    """
+    return name in _able(reference)
+
+
+@per_reference
+def _able(reference: Reference) -> frozenset[str]:
+    return frozenset(column.name for column in reference.layout.columns if _recurs(reference, column))
+
+
+def _recurs(reference: Reference, column: Column) -> bool:
     if isinstance(column, NumericColumn) and column.lattice is None:
         return False
-    if isinstance(column, NumericColumn) and column.constant:
+    if is_constant(column):
         return True
-    shares = records(reference, name)
-    return len(shares) >= ENOUGH_WINDOWS and float(shares.mean()) < USUAL
+    shares = records(reference, column.name)
+    usual = len(shares) >= ENOUGH_WINDOWS and float(shares.mean()) < USUAL
+    return usual and not moves_in_blocks(reference, column.name)
+
+
+def is_constant(column: Column) -> bool:
+    """Return whether training saw a single value of a column."""
+    if isinstance(column, CategoricalColumn):
+        return len(column.values) == 1 and not column.rare
+    return column.constant
+
+
+def moves_in_blocks(reference: Reference, name: str) -> bool:
+    """Return whether a column usually has one value per window but several in all: a month, a season, a campaign.
+
+    Its next value comes with the calendar, and then fills whole windows.
+    """
+    views = [view for profile in reference.profiles if (view := profile.columns[name]).count]
+    single = [view.distinct <= 1 for view in views]
+    return bool(views) and reference.total.columns[name].distinct > 1 and 2 * sum(single) > len(single)
 
 
 def records(reference: Reference, name: str) -> Floats:

@@ -22,7 +22,7 @@ from monitor.check import (
 )
 from monitor.column import CategoricalColumn, Column
 from monitor.habit import usual_shares
-from monitor.novelty import records
+from monitor.novelty import can_be_new, is_constant, records
 from monitor.profile import ColumnProfile
 from monitor.reference import Reference
 from monitor.statistic import null_model, slot_of
@@ -183,8 +183,8 @@ def _new_values(
 ) -> tuple[list[Finding], dict[str, Sequence[str]]]:
     """Return findings on category values that nobody was told of yet, and which have been told by now.
 
-    Each value is told once, for the digest; many rows at once of them are a warning. Columns that brought new values
-    all through training (ids, names) are judged by their share alone.
+    Each value is told once, for the digest; many rows at once of them are a warning, where new values are a sign at
+    all. Columns that brought new values all through training (ids, names) are left alone.
     """
     reference = evidence.reference
     known: dict[str, Sequence[str]] = dict(told)
@@ -203,7 +203,8 @@ def _new_values(
         shares = records(reference, column.name)
         limit = NEW_SHARE + (float(np.quantile(shares, 0.99)) if len(shares) else 0.0)
         habit = len(shares) > 0 and float(shares.mean()) > ROWS_WARNING
-        many = share > limit
+        first = not (is_constant(column) and before)
+        many = share > limit and first and can_be_new(reference, column.name)
         if len(before) < TOLD_VALUES:
             known[column.name] = [*before, *fresh][:TOLD_VALUES]
         if habit and not many:

@@ -24,7 +24,7 @@ from monitor.check import (
     register,
 )
 from monitor.column import CategoricalColumn, NumericColumn
-from monitor.novelty import can_be_new
+from monitor.novelty import can_be_new, is_constant
 from monitor.profile import ColumnProfile
 from monitor.reference import Reference
 from monitor.source import Floats
@@ -157,11 +157,11 @@ def _signs(reference: Reference, view: ColumnProfile, state: Mapping[str, Any], 
     column = view.column
     unseen = _unseen_share(view, state, number) if can_be_new(reference, column.name) else 0.0
     found = unseen if unseen > UNSEEN_SHARE else None
+    if is_constant(column) and state["values"]:
+        found = None  # a column constant in training is unseen at its first departure only
     if isinstance(column, CategoricalColumn):
         others = [c for c in reference.layout.columns if isinstance(c, CategoricalColumn)]
         return Signs(unseen=found, text_cause="" if found is None else text_cause(view.novelties, column, others))
-    if column.constant and state["values"]:
-        found = None  # a column constant in training is unseen at its first departure only
     middle = median(view)
     if len(state["means"]) < ENOUGH:
         return Signs(unseen=found, after=short(middle))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ import pytest
 
 from monitor.catalogue import CAUSES, misfits
 from monitor.check import Cause, Finding, Severity, Verdict
+from monitor.checks.quality import Quality
 from monitor.checks.sudden import Sudden
 from monitor.novelty import can_be_new, records
+from monitor.outcome import Task
 from monitor.profile import Profile
+from monitor.reference import build_reference
 from monitor.trailing import median
-from tests.unit.checks.stream import Change, bad, day_rows, profile_of, reference, run, shifted
+from tests.unit.checks.stream import FIRST, SPEC, Change, bad, batch_of, day_rows, profile_of, reference, run, shifted
 
 DAYS = range(56, 84)
 START = 70
@@ -181,6 +185,33 @@ def test_records_leave_each_training_window_out() -> None:
     few = reference(rows=12)  # so few that training has seen fewer than 1024 values: a lattice, but values never recur
     assert few.total.columns["plain"].column.lattice is not None  # type: ignore[union-attr]  # it is numeric
     assert not can_be_new(few, "plain")
+
+
+def test_columns_that_move_in_blocks_bring_new_values_with_the_calendar() -> None:
+    """A month, a season, a campaign: its next value fills whole windows, and is no fault."""
+
+    def rows(day: int, seed: int) -> dict[str, Any]:
+        return day_rows(day, 200, seed) | {
+            "campaign": np.full(200, f"c{day // 14}", object),
+            "month": np.full(200, float(day // 28)),
+        }
+
+    trained = build_reference(
+        batch_of([rows(day, 1) for day in range(56)]),
+        model="shop",
+        version="1",
+        task=Task.BINARY,
+        spec=SPEC,
+        created_at=FIRST,
+    )
+    assert not can_be_new(trained, "campaign")
+    assert not can_be_new(trained, "month")
+    profiles = {day: Profile.of(trained.layout, replace(batch_of([rows(day, 2)]), score=None)) for day in range(56, 86)}
+    for check, name in ((Sudden(), "sudden"), (Quality(), "quality")):
+        judged = dict(run(check, name, range(56, 86), trained=trained, profiles=profiles))
+        news = {day: [f for f in bad(j) if f.subject in ("campaign", "month")] for day, j in judged.items()}
+        assert days_of(news) == ([] if name == "sudden" else [56, 70, 84])
+        assert {f.severity for found in news.values() for f in found} <= {Severity.INFO}
 
 
 def test_a_day_without_rows_moves_nothing() -> None:
