@@ -23,8 +23,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-HEALTHY = 42.0  # seconds before the leak begins: what is usual is known after 40 samples, one a second
-RATE = 4.0  # MB per second
+HEALTHY = 50.0  # seconds before the leak begins: what is usual is known after 40 samples, one a second
+RATE = 8.0  # MB per second
 LIMIT = 350.0  # MB that are leaked at most: the machine of the person who watches has to live on
 REQUESTS_PER_SECOND = 5.0
 MEGABYTE = 1_000_000

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from monitor.demo.causes import explanations
-from monitor.demo.fault import FAULTS
+from monitor.demo.fault import FAULTS, LEAK_SENTENCE
 from monitor.history import select_readonly
 from monitor.installation import Installation
 
@@ -67,8 +69,9 @@ def summarise(installation: Installation) -> Summary:
     """Return what is in the store now; each alert with the causes in the data that it may be about."""
     alerts = ask(installation, ALERTS)
     for alert in alerts:
-        found = explanations(alert["family"], alert["opened_with"])
-        alert["in_the_data"] = "; ".join(cause.name for cause in found)
+        found = [cause.name for cause in explanations(alert["family"], alert["opened_with"])]
+        leak = [LEAK_SENTENCE] if alert["family"].startswith("resource:") else []
+        alert["in_the_data"] = "; ".join(found + leak)
     return Summary(
         history=ask(installation, HISTORY),
         alerts=alerts,
@@ -81,12 +84,33 @@ def summarise(installation: Installation) -> Summary:
 def show(summary: Summary, console: Console) -> None:
     """Print it."""
     _print(console, "History by month (means of daily windows)", summary.history)
-    _print(console, "Alerts", summary.alerts)
-    _print(console, "Recommendations", summary.recommendations)
+    console.print("Alerts", style="bold")
+    for alert in summary.alerts:
+        over = f"over with {alert['resolved_with']:%d %b}" if alert["resolved_with"] else alert["state"]
+        head = f"{alert['opened_with']:%d %b}  {alert['severity']}  {alert['family']} ({alert['cause']}), {over}"
+        console.print(head, style="red" if alert["severity"] == "critical" else "yellow", markup=False, highlight=False)
+        _paragraph(console, alert["title"])
+        _paragraph(console, f"In the data: {alert['in_the_data'] or 'nothing that we know of'}.")
+    console.print("\nRecommendations", style="bold")
+    for one in summary.recommendations:
+        console.print(f"{one['opened']:%d %b}  {one['action']}, {one['state']}", style="cyan", highlight=False)
+        _paragraph(console, one["why"])
+        _paragraph(console, one["why_not"] or "")
+        if one["expected_benefit"] is not None:
+            money = f"{one['currency']} {one['expected_benefit']:,.0f}"
+            cost = f", for {one['currency']} {one['expected_cost']:,.0f}" if one["expected_cost"] else ""
+            _paragraph(console, f"Expected benefit: {money}{cost}.")
+    console.print()
     _print(console, "Messages", summary.messages)
     _print(console, "Runs", summary.runs)
     for fault in FAULTS:
         console.print(f"{fault.sentence}.", style="yellow")
+    console.print(f"{LEAK_SENTENCE}.\n", style="yellow")
+
+
+def _paragraph(console: Console, text: str) -> None:
+    if text:
+        console.print(Padding(Text(text), (0, 0, 0, 4)))
 
 
 def _print(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
