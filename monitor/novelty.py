@@ -49,9 +49,18 @@ def moves_in_blocks(reference: Reference, name: str) -> bool:
 
     Its next value comes with the calendar, and then fills whole windows.
     """
-    views = [view for profile in reference.profiles if (view := profile.columns[name]).count]
-    single = [view.distinct <= 1 for view in views]
-    return bool(views) and reference.total.columns[name].distinct > 1 and 2 * sum(single) > len(single)
+    return name in _blocks(reference)
+
+
+@per_reference
+def _blocks(reference: Reference) -> frozenset[str]:
+    found = set()
+    for column in reference.layout.columns:
+        views = [view for profile in reference.profiles if (view := profile.columns[column.name]).count]
+        single = sum(view.distinct <= 1 for view in views)
+        if reference.total.columns[column.name].distinct > 1 and 2 * single > len(views):
+            found.add(column.name)
+    return frozenset(found)
 
 
 def records(reference: Reference, name: str) -> Floats:

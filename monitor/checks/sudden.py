@@ -24,7 +24,7 @@ from monitor.check import (
     register,
 )
 from monitor.column import CategoricalColumn, NumericColumn
-from monitor.novelty import can_be_new, is_constant
+from monitor.novelty import can_be_new, is_constant, moves_in_blocks
 from monitor.profile import ColumnProfile
 from monitor.reference import Reference
 from monitor.source import Floats
@@ -152,9 +152,9 @@ def _sources(reference: Reference) -> dict[str, list[str]]:
 
 def _signs(reference: Reference, view: ColumnProfile, state: Mapping[str, Any], number: int) -> Signs:
     """Return what is odd about a column in this window."""
-    if view.count < FEWEST_ROWS:
-        return Signs()
     column = view.column
+    if view.count < FEWEST_ROWS or moves_in_blocks(reference, column.name):
+        return Signs()
     unseen = _unseen_share(view, state, number) if can_be_new(reference, column.name) else 0.0
     found = unseen if unseen > UNSEEN_SHARE else None
     if is_constant(column) and state["values"]:
