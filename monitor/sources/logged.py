@@ -161,15 +161,17 @@ class Log:
         tiles: Sequence[Window],
         used: Iterable[ColumnDescription],
         lateness: timedelta,
+        *,
+        repeated: bool,
     ) -> sql.Composable:
         """Return the statement that counts a window per tile and version.
 
         Columns: tile, version, rows, sum of hashes, distinct keys, rows without id, late rows, rows logged before their
-        time, last time.
+        time, last time. Distinct keys are only looked for where some are ``repeated``: it costs more than all else.
         """
         alias = "p"
         key = sql.Identifier(alias, self.id.name)
-        distinct = sql.SQL("count({})") if self.unique else sql.SQL("count(DISTINCT hashtextextended({}::text, 0))")
+        distinct = sql.SQL("count(DISTINCT hashtextextended({}::text, 0))" if repeated else "count({})")
         late: sql.Composable = sql.SQL("0::bigint")
         skewed: sql.Composable = late
         if self.logged_at is not None:
@@ -192,6 +194,12 @@ class Log:
             table=self.table.identifier,
             p=sql.Identifier(alias),
             condition=condition,
+        )
+
+    def distinct_ids(self, condition: sql.Composable) -> sql.Composable:
+        """Return the statement that counts the distinct ids of all rows: as many as rows, and no key is repeated."""
+        return sql.SQL("SELECT count(DISTINCT hashtextextended({}::text, 0)) FROM {} AS p WHERE {}").format(
+            sql.Identifier("p", self.id.name), self.table.identifier, condition
         )
 
     def strays(self, window: Window, now: datetime, role: str | None) -> sql.Composable:

@@ -94,7 +94,7 @@ class PostgresSource:
             answers, answer_faults = self._answers(log)
             used = [*chosen.columns, *_used(log.table, self.section.prediction.columns().values())]
             condition = log.within("p", tiles, now + FUTURE, self.role)
-            facts, null_ids, last = _facts(session.rows(log.facts(condition, tiles, used, self.lateness)), tiles)
+            facts, null_ids, last = self._facts(session, log, condition, tiles, used)
             reading = Reading(
                 rows=sum(f.rows for f in facts),
                 duplicates=sum(f.duplicates for f in facts),
@@ -137,7 +137,7 @@ class PostgresSource:
             if truth.table is None:
                 used += _used(log.table, [truth.label.written, *([truth.time.name] if truth.time else [])])
             condition = log.within("p", tiles, now + FUTURE, self.role)
-            facts, null_ids, last = _facts(session.rows(log.facts(condition, tiles, used, self.lateness)), tiles)
+            facts, null_ids, last = self._facts(session, log, condition, tiles, used)
             relation, rows = log.relation("p", condition, tiles, repeated=any(f.duplicates for f in facts))
             pairs = joined(relation, truth, log, now)
             found = label_facts(session.rows(label_counts(log, truth, pairs, rows, tiles, now, used)), tiles)
@@ -411,6 +411,20 @@ class PostgresSource:
             raise explained(error, self.url) from None
 
     # --- counting and decoding ----------------------------------------------------------------------------------------
+
+    def _facts(
+        self,
+        session: Session,
+        log: Log,
+        condition: sql.Composable,
+        tiles: Sequence[Window],
+        used: Sequence[ColumnDescription],
+    ) -> tuple[list[TileFacts], int, datetime | None]:
+        counted = session.rows(log.facts(condition, tiles, used, self.lateness, repeated=False))
+        ids = sum(row[2] - row[5] for row in counted)
+        if ids and not log.unique and session.rows(log.distinct_ids(condition))[0][0] < ids:
+            counted = session.rows(log.facts(condition, tiles, used, self.lateness, repeated=True))
+        return _facts(counted, tiles)
 
     def _strays(self, session: Session, log: Log, window: Window, now: datetime) -> tuple[int, int] | None:
         if not log.countable:
