@@ -1,16 +1,34 @@
-"""Evidently's report on a training sample and a window's rows, made in a process of its own."""
+"""Evidently's report on a training sample and a window's rows, made in a process of its own.
+
+The parent (``run_report``) writes the rows into a folder; ``python -m monitor.report FOLDER OUTPUT.html`` reads them,
+and writes the page (inspection.py), because Evidently takes seconds and 180 MB to import.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.inspection import ReportError, ReportSchema, Rows, make_report, read_sample
 from monitor.logtable import SourceSection
+from monitor.message import plain
+from monitor.outcome import Task
 from monitor.reference import Reference
-from monitor.source import Batch
+from monitor.source import Batch, CategoryValues, Kind, NumericValues, Values
 
+__all__ = ["ReportError", "run_report", "schema_of"]
 
-class ReportError(Exception):
-    """No report can be made; one sentence: what, which, what to do."""
+SECONDS = 600.0
+MOST_COLUMNS = 200
 
 
 def run_report(
@@ -18,6 +36,113 @@ def run_report(
 ) -> list[str]:
     """Write the HTML report to ``target``; returns remarks on what was left out and why.
 
-    ``sample`` is Parquet: training rows with features, answers and label under the names of the log.
+    ``sample`` is Parquet: training rows with features, answers and label under the names of the log. Imports neither
+    pandas nor Evidently; raises ReportError.
     """
-    raise ReportError(f"reports are not built yet ({title}, {target.name}, {len(sample)} bytes, {reference.id[:8]}, {current.rows}, {section.table}).")
+    schema = schema_of(reference, section, title)
+    with TemporaryDirectory(prefix="monitor-report-") as name:
+        folder = Path(name)
+        (folder / "schema.json").write_text(json.dumps(_schema_to_json(schema)), encoding="utf-8")
+        (folder / "reference.parquet").write_bytes(sample)
+        _write_rows(folder, current, schema)
+        command = [sys.executable, "-m", "monitor.report", str(folder), str(target)]
+        environment = {**os.environ, "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"}
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=SECONDS, env=environment
+            )
+        except subprocess.TimeoutExpired:
+            raise ReportError(f"it took longer than {SECONDS:.0f} seconds; try a shorter window.") from None
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
+            raise ReportError(plain(last.removeprefix("monitor.report.ReportError: "), 300))
+        remarks: list[str] = json.loads((folder / "remarks.json").read_text(encoding="utf-8"))
+    return remarks
+
+
+def schema_of(reference: Reference, section: SourceSection, title: str) -> ReportSchema:
+    """Return what a report has to know of a model; of very many features the most important ones."""
+    names = [column.name for column in reference.layout.columns if column.part == "input"]
+    names.sort(key=lambda name: -reference.importance.get(name, 0.0))
+    notes = []
+    if len(names) > MOST_COLUMNS:
+        notes.append(f"Of {len(names)} features the {MOST_COLUMNS} most important ones are shown.")
+    chosen = set(names[:MOST_COLUMNS])
+    prediction, outcome = section.prediction, section.outcome
+    scores = prediction.scores or {}
+    return ReportSchema(
+        title=title,
+        task=reference.task,
+        features={column.name: column.kind for column in reference.layout.columns if column.name in chosen},
+        score=prediction.score or prediction.value or "",
+        target="" if outcome is None else outcome.label or outcome.value or "",
+        threshold=prediction.threshold,
+        positive=prediction.positive,
+        classes=tuple(scores),
+        class_columns=tuple(scores.values()),
+        notes=tuple(notes),
+    )
+
+
+def _schema_to_json(schema: ReportSchema) -> dict[str, Any]:
+    return {**vars(schema), "features": dict(schema.features)}
+
+
+def _schema_from_json(data: Mapping[str, Any]) -> ReportSchema:
+    tuples = {name: tuple(data[name]) for name in ("classes", "class_columns", "notes")}
+    features = {name: Kind(kind) for name, kind in data["features"].items()}
+    return ReportSchema(**{**data, **tuples, "task": Task(data["task"]), "features": features})
+
+
+def _write_rows(folder: Path, batch: Batch, schema: ReportSchema) -> None:
+    """Write a batch as arrays without pickles; categories are in a file of JSON beside them."""
+    arrays: dict[str, NDArray[Any]] = {}
+    names: list[Any] = []
+    for number, name in enumerate(schema.features):
+        values = batch.columns.get(name)
+        if values is None:
+            continue
+        numeric = isinstance(values, NumericValues)
+        arrays[str(number)] = values.values if isinstance(values, NumericValues) else values.codes
+        names.append([number, name, None if numeric else list(values.categories)])  # type: ignore[union-attr]  # checked above
+    score = batch.score if batch.scores is None else batch.scores
+    arrays |= {key: values for key, values in (("score", score), ("label", batch.label)) if values is not None}
+    np.savez(folder / "current.npz", **arrays)  # type: ignore[arg-type]  # numpy's stubs take a keyword for allow_pickle
+    (folder / "current.json").write_text(json.dumps(names), encoding="utf-8")
+
+
+def _read_rows(folder: Path) -> Rows:
+    features: dict[str, Values] = {}
+    with np.load(folder / "current.npz") as arrays:
+        for number, name, categories in json.loads((folder / "current.json").read_text(encoding="utf-8")):
+            x = arrays[str(number)]
+            features[name] = (
+                NumericValues(values=x, missing=np.isnan(x))
+                if categories is None
+                else CategoryValues(codes=x, categories=categories)
+            )
+        score, label = (arrays[key] if key in arrays.files else None for key in ("score", "label"))
+    return Rows(features=features, score=score, label=label)
+
+
+def main(folder: Path, target: Path) -> None:
+    """Make the report of a folder that ``run_report`` wrote."""
+    import warnings
+
+    os.environ["DO_NOT_TRACK"] = "1"  # Evidently calls home otherwise
+    warnings.simplefilter("ignore")  # of libraries, about each other
+    schema = _schema_from_json(json.loads((folder / "schema.json").read_text(encoding="utf-8")))
+    try:
+        reference = read_sample(folder / "reference.parquet", schema)
+        remarks = make_report(reference, _read_rows(folder), schema, target)
+    except ModuleNotFoundError as error:
+        sys.exit(f"{error.name} is not installed here; reports need the full image or `pip install evidently`.")
+    except ReportError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.filename or target} cannot be used ({error.strerror}); give another place.")
+    (folder / "remarks.json").write_text(json.dumps(remarks), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
