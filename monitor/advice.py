@@ -154,13 +154,16 @@ class _Adviser:
             "data": self._broken(start),
         }
         marks = [*kept.get("marks", ()), mark][-WINDOWS:]
-        memory = {
+        memory: dict[str, Any] = {
             "count": count,
             "marks": marks,
             "failures": int(kept.get("failures", 0)),
             "passed": bool(kept.get("passed", True)),
             "last": dict(kept.get("last", {})),
         }
+        held = self.open_.get(MODEL)
+        if held is not None and held.action.value in memory["last"]:
+            memory["last"][held.action.value]["count"] = count
         self._labels()
         if calibration is not None:
             self._power(calibration)
@@ -250,7 +253,7 @@ class _Adviser:
                 **self.identity,
             )
             proof = self.prove(request)
-        choice = _choose(adjustment, proof)
+        choice = choose(adjustment, proof)
         draft = _Draft(
             evaluation=evaluation,
             adjustment=adjustment,
@@ -267,13 +270,16 @@ class _Adviser:
             if advice.action is held.action:  # still only to be watched: said once
                 return
             self._close(held, f"replaced by {advice.action}")
+        last = memory["last"].get(advice.action.value)
+        known = last is not None and memory["count"] - last["count"] <= WINDOWS
+        if known:  # the same advice again, soon after it was withdrawn: a reply to the first
+            advice = replace(advice, extras={**advice.extras, "thread": last["thread"]})
         self.changed.append(advice)
         if advice.action is Action.WATCH:
             return
-        last = memory["last"].get(advice.action.value)
-        if last is None or memory["count"] - last > WINDOWS:
-            self.told.append(advice)
-        memory["last"][advice.action.value] = memory["count"]
+        self.told.append(advice)
+        thread = last["thread"] if known else f"recommendation-{advice.id}"
+        memory["last"][advice.action.value] = {"count": memory["count"], "thread": thread}
 
     def _adjustment(self, windows: Sequence[Window]) -> Adjustment:
         """Fit on up to 60 windows before the judged ones, in the beginning on training's honest predictions too."""
@@ -348,27 +354,29 @@ class _Adviser:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Choice:
+class Choice:
+    """What to do, and whose gain says so; ``proven`` is false where refits could not be tried."""
+
     action: Action
     best: str = ""
     proven: bool = True
 
 
-def _choose(adjustment: Adjustment, proof: Proof) -> _Choice:
+def choose(adjustment: Adjustment, proof: Proof) -> Choice:
     """Return the action that its gain proves: the cheaper one when it brings most of the best refit's gain."""
     recalibrated, moved = adjustment.recalibrated, adjustment.moved
     best = max(proof.gains, key=lambda name: proof.gains[name].mean, default="")
     refit = proof.gains.get(best)
     ceiling = 0.0 if refit is None else refit.mean
     if recalibrated is not None and recalibrated.proven and recalibrated.mean >= MOST_OF * ceiling:
-        return _Choice(action=Action.RECALIBRATE, best="recalibrated")
+        return Choice(action=Action.RECALIBRATE, best="recalibrated")
     if refit is not None and refit.proven:
-        return _Choice(action=Action.RETRAIN, best=best)
+        return Choice(action=Action.RETRAIN, best=best)
     if moved is not None and moved.proven:
-        return _Choice(action=Action.RECALIBRATE, best="moved")
+        return Choice(action=Action.RECALIBRATE, best="moved")
     if refit is None:
-        return _Choice(action=Action.RETRAIN, proven=False)
-    return _Choice(action=Action.WATCH)
+        return Choice(action=Action.RETRAIN, proven=False)
+    return Choice(action=Action.WATCH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,7 +386,7 @@ class _Draft:
     evaluation: Evaluation
     adjustment: Adjustment
     proof: Proof
-    choice: _Choice
+    choice: Choice
     excluded: tuple[Window, ...]
     recent_since: datetime
     evidence: Evidence

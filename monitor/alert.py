@@ -226,7 +226,8 @@ def step(
         return Step(alert=alert)
 
     direction = _direction(tracks, opened) if opened else 0
-    turned = alert is not None and alert.is_open and direction * alert.direction < 0
+    # losing and gaining are different news about outcomes; a score that swings is one
+    turned = alert is not None and alert.is_open and alert.family == "outcome" and direction * alert.direction < 0
     ended: Alert | None = None
     transitions: list[Transition] = []
     if alert is None or alert.state in ENDED or turned:
