@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from monitor.command import CommandError, ExitCode, console
+from monitor.heavy import refuse_heavy
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,6 +32,7 @@ def demo(
         last = date.fromisoformat(until)
     except ValueError as error:
         raise CommandError(f"--until {until!r} is no date; give one such as 2013-05-01.") from error
+    refuse_heavy()
     try:
         from monitor.demo import flights, replay
     except ModuleNotFoundError as error:
