@@ -1,0 +1,1 @@
+"""Replay of the detection design on real streams, from plain arrays."""

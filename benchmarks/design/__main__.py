@@ -12,6 +12,7 @@ from benchmarks.design.replay import Replay, replay
 from benchmarks.design.streams import STREAMS
 from monitor.advice import registration_notes
 from monitor.check import Severity, Stage, Verdict
+from monitor.notification import Notification, Reason
 
 
 def show(found: Replay) -> None:
@@ -50,7 +51,8 @@ def show(found: Replay) -> None:
     print("  recommendations:")
     for r in found.recommendations.values():
         print(
-            f"   {stream.label(r.window_start)} {r.action} {r.state} {r.cause_key} benefit {r.expected_benefit} {r.why[:200]}"
+            f"   {stream.label(r.window_start)} {r.action} {r.state} {r.cause_key} "
+            f"benefit {r.expected_benefit} {r.why[:200]}"
         )
     flagged: Counter[str] = Counter()
     windows = {"inputs": set(), "outcomes": set()}
@@ -60,7 +62,8 @@ def show(found: Replay) -> None:
             windows[stage.value].add(window)
     total = len(stream.windows) - stream.trained
     print(
-        f"  digest: windows with any input flag {len(windows[Stage.INPUTS.value]) / total:.0%}; flags {dict(flagged.most_common(14))}"
+        f"  digest: windows with any input flag {len(windows[Stage.INPUTS.value]) / total:.0%}; "
+        f"flags {dict(flagged.most_common(14))}"
     )
     broken = Counter(f.message[:150] for _, _, f in found.findings if f.reason == "check failed")
     if broken:
@@ -69,13 +72,45 @@ def show(found: Replay) -> None:
     print(f"  inconclusive {dict(inconclusive.most_common(6))}", flush=True)
 
 
+PROTOTYPE = {
+    "flights": 11,
+    "electricity": 7,
+    "bank": 7,
+    "bike": 5,
+    "occupancy": 3,
+    "taxi": 4,
+}  # messages, statistics §7.1
+
+
+def row(found: Replay) -> str:
+    """Return a line of the table: messages, replies, and what each message was about."""
+    stream = found.stream
+    notes = len(registration_notes(found.reference))
+    about = ", ".join(f"{stream.label(n.window_start)} {_kind(n)}" for n in found.loud if n.window_start is not None)
+    replies = len([n for n in found.replies if n.reason.value != "repeated"])
+    number = f"{len(found.loud)}" + (f" + {notes}" if notes else "")
+    return f"| {stream.name} | {PROTOTYPE[stream.name]} | {number} | {replies} | {about} |"
+
+
+def _kind(n: Notification) -> str:
+    if n.reason is Reason.RECOMMENDATION:
+        return n.title.partition(":")[0]
+    return n.group_key.split(":")[2] + (" (grown)" if n.reason is Reason.ESCALATED else "")
+
+
 def main() -> None:
-    """Replay what the arguments name."""
+    """Replay what the arguments name, and print the table at the end."""
     names = list(STREAMS) if sys.argv[1:] == ["all"] else sys.argv[1:]
     if not names or set(names) - set(STREAMS):
         raise SystemExit(f"Say which streams: all, or some of {', '.join(STREAMS)}.")
+    lines = []
     for name in names:
-        show(replay(STREAMS[name]()))
+        found = replay(STREAMS[name]())
+        show(found)
+        lines.append(row(found))
+    print("| stream | prototype | messages | replies | what they are about |")
+    print("|---|---|---|---|---|")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Two questions to the method: does it hang on which weeks training had, and does it see what it says it would see?
+"""Two questions to the method: whether it hangs on the weeks that training had, and sees what it says it would see.
 
 python -m benchmarks.design.robustness weeks [N] | shifts
 """
@@ -75,7 +75,8 @@ def weeks(number: int) -> None:
         early += before <= 1
         causes = [str(a.cause) for a in april]
         print(
-            f"  weeks {seed}: {len(dates)} messages, {before} before 20 March, April {bool(april)} {causes} until {until}: "
+            f"  weeks {seed}: {len(dates)} messages, {before} before 20 March, "
+            f"April {bool(april)} {causes} until {until}: "
             f"{' '.join(d[5:] for d in dates)}",
             flush=True,
         )
@@ -146,7 +147,8 @@ def shifts() -> None:
     names = [c.name for c in reference.layout.columns if c.part == "input" and c.clock is None] + [SCORE, "label"]
     stated = _stated(stream, reference, base)
     print(
-        f"{'subject':<12} {'stated':>8} {'moved':>8} {'days to a flag':>15} {'days to a message':>18}   calm days flagged"
+        f"{'subject':<12} {'stated':>8} {'moved':>8} {'days to a flag':>15} {'days to a message':>18}"
+        "   calm days flagged"
     )
     missed = []
     for name in names:
@@ -165,7 +167,7 @@ def shifts() -> None:
         message = next((d - before for d in told if d >= before), None)
         if first is None:
             missed.append(name)
-        calm_share = len([d for d in quiet]) / days
+        calm_share = len(quiet) / days
         print(
             f"{name:<12} {size:>8.3f} {size * (scale if column is not None and name != SCORE else 1):>8.3f} "
             f"{'-' if first is None else first:>15} {'-' if message is None else message:>18}   {calm_share:.0%}",
@@ -177,7 +179,7 @@ def shifts() -> None:
 FAMILIES = {SCORE: "score", "label": "outcome"}
 
 
-def _replayed(stream: Stream, reference: Reference, batch: Batch):  # noqa: ANN202
+def _replayed(stream: Stream, reference: Reference, batch: Batch):
     from monitor.reference import cut_timeline
 
     windows, place = cut_timeline(batch.time, stream.spec)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -229,8 +229,10 @@ def bank() -> Stream:
     labels = tuple(f"{p}#{i}" for i, p in enumerate(frame.groupby(number).period.first()))
     return _stream(
         "bank", Task.BINARY, frame, label="subscribed",
-        numeric=["age", "campaign", "pdays", "previous", "emp_var_rate", "cons_price_idx", "cons_conf_idx", "euribor3m", "nr_employed"],
-        categorical=["job", "marital", "education", "default", "housing", "loan", "contact", "month", "day_of_week", "poutcome"],
+        numeric=["age", "campaign", "pdays", "previous", "emp_var_rate", "cons_price_idx", "cons_conf_idx", "euribor3m",
+                 "nr_employed"],
+        categorical=["job", "marital", "education", "default", "housing", "loan", "contact", "month", "day_of_week",
+                     "poutcome"],
         spec=WindowSpec(calendar=CalendarUnit.WEEK), trained_until=EPOCH + timedelta(weeks=28), per_month=28,
         upstreams={
             "macro": ("emp_var_rate", "cons_price_idx", "cons_conf_idx", "euribor3m", "nr_employed"),
@@ -276,10 +278,12 @@ def taxi() -> Stream:
     return _stream(
         "taxi", Task.REGRESSION, frame, label="duration_min",
         numeric=["trip_distance", "passenger_count", "congestion_surcharge", "hour"],
-        categorical=["vendor_id", "ratecode_id", "payment_type", "trip_type", "pu_location_id", "do_location_id", "weekday"],
+        categorical=["vendor_id", "ratecode_id", "payment_type", "trip_type", "pu_location_id", "do_location_id",
+                     "weekday"],
         spec=DAILY, trained_until=_at(2020, 3, 11), per_month=30,
         upstreams={
-            "meter": ("passenger_count", "congestion_surcharge", "vendor_id", "ratecode_id", "payment_type", "trip_type"),
+            "meter": ("passenger_count", "congestion_surcharge", "vendor_id", "ratecode_id", "payment_type",
+                      "trip_type"),
             "trip": ("trip_distance", "pu_location_id", "do_location_id", "hour", "weekday"),
         },
     )  # fmt: skip

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.advice import choose
 from monitor.alert import Alert, AlertState
 from monitor.check import Cause, Severity, checks
 from monitor.decision import Rules
 from monitor.notification import Reason
 from monitor.proof import Adjustment, Gain, Proof, ProofRequest, adjust, skill_sums
+from monitor.rationale import choose
 from monitor.recommendation import Action, Recommendation, RecommendationState
 from tests.unit.outcomes import COSTS, TRAINED, Change, Daemon, late, outcome, shuffled, unlabelled, window
 
