@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+Start = tuple[int | None, datetime | None]
+WANDERING = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,23 @@ class ProcessSample:
     open_files: int | None = None
     restarts: int = 0
     memory_limit_bytes: int | None = None
+
+    @property
+    def start(self) -> Start:
+        """What tells one start of the process from the next."""
+        return self.pid, self.started_at
+
+
+def same_start(one: Start, other: Start) -> bool:
+    """Whether two pairs of process id and time of start mean one and the same start of a process.
+
+    The times may differ by two seconds, because the kernel counts them from a boot time that it corrects; where one is
+    not known, the id decides.
+    """
+    (pid, began), (other_pid, other_began) = one, other
+    if pid != other_pid:
+        return False
+    return began is None or other_began is None or abs(began - other_began) < WANDERING
 
 
 class ProcessGoneError(Exception):

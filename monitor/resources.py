@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.deployment import ProcessSection
-from monitor.process import ProcessGoneError, ProcessSample
+from monitor.process import ProcessGoneError, ProcessSample, same_start
 
 TIMEOUT = 5.0  # seconds for a metrics page
 LONGEST_PAGE = 4 << 20  # bytes of a metrics page that are read
@@ -34,7 +36,7 @@ class Sampler:
         """Return a measurement; raises ProcessGoneError when there is no such process or endpoint."""
         measured = self._scrape(now) if self.where.prometheus is not None else self._measure(now)
         last = self._last
-        if last is not None and (measured.pid, measured.started_at) != (last.pid, last.started_at):
+        if last is not None and not same_start(measured.start, last.start):
             self.restarts += 1
         cpu = None
         if last is not None and measured.cpu_seconds is not None and last.cpu_seconds is not None:
@@ -55,6 +57,11 @@ class Sampler:
         except psutil.NoSuchProcess as error:
             self._process = None
             raise ProcessGoneError(f"the serving process of {self.name} (pid {error.pid}) is gone") from error
+        except psutil.AccessDenied as error:
+            self._process = None
+            raise ProcessGoneError(
+                f"the serving process of {self.name} ({self._described()}) cannot be read; run the monitor as its user"
+            ) from error
         found = [one for one in figures if one is not None]
         if not found:
             raise ProcessGoneError(f"the serving process of {self.name} cannot be read; run the monitor as its user")
@@ -88,7 +95,8 @@ class Sampler:
             found = [
                 process
                 for process in psutil.process_iter(["cmdline", "create_time", "ppid"])
-                if pattern.search(" ".join(process.info["cmdline"] or []))
+                if process.pid != os.getpid()
+                and pattern.search(" ".join(" ".join(process.info["cmdline"] or []).splitlines()))
             ]
             pids = {process.pid for process in found}
             roots = [process for process in found if process.info["ppid"] not in pids]
@@ -110,13 +118,11 @@ class Sampler:
     def _scrape(self, now: datetime) -> ProcessSample:
         url = str(self.where.prometheus)
         try:
-            answer = httpx.get(url, timeout=TIMEOUT, follow_redirects=False, trust_env=False)
-            answer.raise_for_status()
-        except httpx.HTTPError as error:
+            values = _metrics(_page(url))
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise ProcessGoneError(
                 f"the metrics of {self.name} cannot be read at {url} ({type(error).__name__})"
             ) from error
-        values = _metrics(answer.text[:LONGEST_PAGE])
         if "process_resident_memory_bytes" not in values:
             raise ProcessGoneError(f"{url} shows no process_resident_memory_bytes; serve the process metrics there")
         started = values.get("process_start_time_seconds")
@@ -131,6 +137,22 @@ class Sampler:
             open_files=_whole(values.get("process_open_fds")),
             memory_limit_bytes=None if limit is None or not 0 < limit < UNLIMITED else int(limit),
         )
+
+
+def _page(url: str) -> str:
+    """Return a page of metrics, at most so many bytes of it within so much time: its server is not always well."""
+    deadline = time.monotonic() + TIMEOUT
+    got = bytearray()
+    with httpx.stream("GET", url, timeout=TIMEOUT, follow_redirects=False, trust_env=False) as answer:
+        answer.raise_for_status()
+        for chunk in answer.iter_bytes():
+            got += chunk
+            if time.monotonic() > deadline:
+                raise httpx.ReadTimeout("the page takes too long", request=answer.request)
+            if len(got) > LONGEST_PAGE:
+                break
+    # What comes after the last whole line was cut off.
+    return bytes(got[: got.rfind(b"\n") + 1]).decode("utf-8", errors="replace")
 
 
 def _whole(value: float | None) -> int | None:
@@ -155,7 +177,8 @@ def _figures(process: psutil.Process) -> Mapping[str, float] | None:
             }
     except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
         return None
-    for name, read in (("uss", lambda: process.memory_full_info().uss), ("files", process.num_fds)):
+    dear: Mapping[str, Callable[[], float]] = {"uss": lambda: process.memory_full_info().uss, "files": process.num_fds}
+    for name, read in dear.items():
         try:
             found[name] = read()
         except (psutil.Error, AttributeError):  # another user's process, or a platform without
@@ -173,7 +196,10 @@ def _metrics(page: str) -> dict[str, float]:
         "process_virtual_memory_max_bytes",
     }
     found: dict[str, float] = {}
-    for family in text_string_to_metric_families(page):
+    # The rest of the page is none of ours, and whatever is wrong with it neither.
+    lines = [line for line in page.splitlines() if line.startswith("process_")]
+    families = text_string_to_metric_families("\n".join(lines) + "\n")
+    for family in families:
         for sample in family.samples:
             if sample.name in wanted:
                 found[sample.name] = sample.value

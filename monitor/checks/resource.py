@@ -22,127 +22,164 @@ from monitor.check import (
     Verdict,
     register,
 )
-from monitor.process import ProcessSample
-from monitor.stats.level import Climb, climb, usual
+from monitor.process import ProcessSample, Start, same_start
+from monitor.stats.level import Climb, climb, thin, usual
 
-SUSTAINED = 3  # samples in a row: one sample may be a garbage collection away
-BLOCK = 10  # samples in a block, the unit of "usual": ten minutes at the default pace
+SUSTAINED = 3  # samples in a row: one or two may be a garbage collection
+BLOCK = 10  # samples in a block, the unit of what is learned: ten minutes at the default pace
 FEWEST_BLOCKS = 3  # of normal before anything is compared
-KEPT_BLOCKS = 1008  # a week of ten-minute blocks
-CLIMB_BLOCKS = 36  # of the newest history in which a climb is looked for
+LEVELS = 96  # entries in which the recent normal is remembered
+RECENT = timedelta(days=7)  # how far back "recent" reaches, and how long an alert keeps what it was opened against
+BOUTS = 3  # times that memory was high and came down again by itself, after which such a height is ordinary
+ABOVE_BOUTS = 1.25  # what must be exceeded then
+SCALES, FANOUT, POINTS = 4, 4, 36  # floors of 1, 4, 16 and 64 blocks, the newest 36 of each
+CLOSES = 0.75  # of what opened an alert; below it is over
 CLIMB_Z = 4.0
-MISSED = 3  # measurements in a row without a process
+STEADY = 0.8  # a cache that fills up climbs less and less
+NOTICEABLE = 0.1  # climb, as a share of the usual, from which nothing is learned any more
+STEEP = 0.05  # rise from one block to the next
+ABSENT = 3  # measurements in a row without a process
 SOON = timedelta(hours=24)  # a limit reached within this time is critical
+
+State = dict[str, Any]
 
 
 @register("resource")
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """Judge the newest sample of each serving process.
+    """Judge the newest sample of each serving process against its own recent normal.
 
-    ``ratio`` is the multiple of the usual memory that is an alert, ``leak`` the share by which the floor of memory must
-    have climbed, ``restarts`` the number within ``restart_window_minutes`` that is a loop. The usual level belongs to a
-    process and model version; a restart begins a new climb but keeps it.
+    ``ratio`` is the multiple of the usual memory that is an alert; ``leak`` the share of the usual by which the floor
+    of memory must have climbed when its limit would be reached within a day, twice that otherwise; ``restarts`` the
+    number within ``restart_window_minutes`` that is a loop; ``gone_after_seconds`` how long a process may be away.
+
+    The usual is the median of the last seven days, for a process and model version. What is measured while an alert is
+    open or memory climbs is not learned, so a fault never becomes the normal it is judged by; a week of it does.
+    Heights that have come and gone by themselves three times in a week, such as busy hours, are ordinary. The first
+    ten samples after a start are loading and say nothing. Not good for a series that is mostly zero, nor for single
+    spikes.
     """
 
     ratio: float = 2.0
     leak: float = 0.25
     restarts: int = 3
     restart_window_minutes: float = 60.0
+    gone_after_seconds: float = 60.0
 
     stages: ClassVar[frozenset[Stage]] = frozenset({Stage.PROCESS})
 
     def run(self, evidence: Evidence) -> Judgement:
-        """Return findings per process; memory holds blocks of samples, never the samples' whole history."""
+        """Return findings per process; the memory is some kilobytes, however long the history."""
         memory: dict[str, Any] = dict(evidence.memories.get("resource") or {})
         findings: list[Finding] = []
         for name, sample in sorted(evidence.samples.items()):
-            state = _advance(dict(memory.get(name) or {}), sample)
-            findings += self._judge(name, sample, state)
+            state = _advance(dict(memory.get(name) or {}), sample, evidence.window.start)
+            findings += self._judge(name, sample, state, evidence.window.start)
             memory[name] = state
         return Judgement(findings=findings, memory=memory)
 
-    def _judge(self, name: str, sample: ProcessSample | None, state: dict[str, Any]) -> Iterator[Finding]:
-        yield self._gone(name, state)
+    def _judge(self, name: str, sample: ProcessSample | None, state: State, now: datetime) -> Iterator[Finding]:
+        yield self._gone(name, state, now)
         if sample is None:
             return
-        yield from self._memory(name, sample, state)
-        yield self._restarts(name, sample, state)
+        if sample.rss_bytes is not None:
+            yield from self._memory(name, sample, state)
+        yield self._restarts(name, state, now)
 
-    def _gone(self, name: str, state: Mapping[str, Any]) -> Finding:
-        missed = int(state["missed"])
-        gone = missed >= MISSED
+    def _gone(self, name: str, state: State, now: datetime) -> Finding:
+        away = 0.0 if state["absent_since"] is None else now.timestamp() - state["absent_since"]
+        gone = state["missed"] >= ABSENT and away >= self.gone_after_seconds
         return _finding(
             name,
             "missing",
             Verdict.CRITICAL if gone else Verdict.OK,
-            f"{name}: the serving process was not found in the last {missed} measurements.",
-            value=float(missed),
-            threshold=float(MISSED),
+            f"{name} is gone: no serving process could be measured for {_time(timedelta(seconds=away))}.",
+            value=away,
+            threshold=self.gone_after_seconds,
             open_=gone,
         )
 
-    def _memory(self, name: str, sample: ProcessSample, state: dict[str, Any]) -> Iterator[Finding]:
-        if sample.rss_bytes is None:
-            return
-        blocks: Sequence[Sequence[float]] = state["blocks"]
-        normal = usual(np.array([block[1] for block in blocks]))
-        recent = float(np.median(state["recent"]))
-        if len(blocks) < FEWEST_BLOCKS:
-            text = f"{name}: usual memory is known after {FEWEST_BLOCKS * BLOCK} samples, {len(blocks) * BLOCK} so far."
+    def _memory(self, name: str, sample: ProcessSample, state: State) -> Iterator[Finding]:
+        known = sum(weight for _, _, weight in state["levels"])
+        normal = _usual(state)
+        if known < FEWEST_BLOCKS or not normal > 0:
+            need = (FEWEST_BLOCKS + 1) * BLOCK
+            text = (
+                f"{name}: the usual memory is known {need} samples after the start, {int(known) * BLOCK} tell so far."
+            )
+            state["high_since"], state["leaking"] = None, False
             for statistic in ("rss_ratio", "leak"):
                 yield _finding(name, statistic, Verdict.INCONCLUSIVE, text)
             return
-        ratio = recent / normal
-        was_open = bool(state.get("high"))
-        # what opened at the multiple closes only well below it, or memory at the threshold would flap
-        is_high = len(state["recent"]) >= SUSTAINED and ratio >= (self.ratio * 0.75 if was_open else self.ratio)
-        state["high"] = is_high
-        yield _finding(
+        yield self._high(name, sample, state, normal)
+        yield self._leak(name, sample, state, normal)
+
+    def _high(self, name: str, sample: ProcessSample, state: State, normal: float) -> Finding:
+        recent: Sequence[float] = state["recent"]
+        at, since = sample.sampled_at.timestamp(), state["high_since"]
+        bouts = sorted(peak for _, peak in state["bouts"])
+        limit = max(self.ratio * normal, ABOVE_BOUTS * bouts[-BOUTS] if len(bouts) >= BOUTS else 0.0)
+        level = float(np.median(recent))
+        if since is None:
+            is_high = len(recent) >= SUSTAINED and min(recent) >= limit
+        else:  # what opened at the limit closes only well below it, or memory at the threshold would flap
+            is_high = max(recent) >= CLOSES * state["opened_limit"]
+        if is_high:
+            peak = max(state["peak"] or 0.0, min(recent))
+            state |= {
+                "high_since": since or at,
+                "peak": peak,
+                "opened_limit": state["opened_limit"] if since else limit,
+            }
+        elif since is not None:
+            # no peak: it came down by a restart, which makes nothing ordinary
+            ended = [] if state["peak"] is None else [[at, state["peak"]]]
+            state |= {"high_since": None, "peak": None, "bouts": [*state["bouts"], *ended]}
+        return _finding(
             name,
             "rss_ratio",
             Verdict.CRITICAL if is_high else Verdict.OK,
-            f"{name} uses {_bytes(recent)}, {ratio:.1f} times its usual {_bytes(normal)}.",
-            value=recent,
+            f"{name} uses {_bytes(level)}, {level / normal:.1f} times its usual {_bytes(normal)}.",
+            value=level,
             reference=normal,
-            effect=ratio,
-            threshold=self.ratio,
+            effect=level / normal,
+            threshold=limit / normal,
             open_=is_high,
-            details={"rss_ratio": ratio, "baseline_rss_bytes": normal},
+            details={"rss_ratio": level / normal, "baseline_rss_bytes": normal},
         )
-        trend = _floor_trend(state)
-        grown = trend.rise / normal
-        was_leaking = bool(state.get("leaking"))
-        begins = trend.z >= CLIMB_Z and grown >= self.leak
-        is_leak = begins or (was_leaking and trend.z > 0 and grown >= self.leak / 2)
+
+    def _leak(self, name: str, sample: ProcessSample, state: State, normal: float) -> Finding:
+        trend, level = _steepest(state), float(np.median(state["recent"]))
+        pace = trend.slope * trend.steadiness  # of the later half: the earlier one may reach back into health
+        grown, limit = trend.rise / normal, sample.memory_limit_bytes
+        left = None
+        if limit is not None and pace > 0:
+            left = timedelta(seconds=min(max(0.0, (limit - level) / pace), 10 * 365 * 86400))
+        soon = left is not None and left < SOON
+        # below what is usual it only fills up again what it had before its last start
+        begins = grown >= self.leak * (1 if soon else 2) and level >= normal * (1 + NOTICEABLE)
+        is_leak = begins or (state["leaking"] and grown >= self.leak / 2)
         state["leaking"] = is_leak
-        limit = sample.memory_limit_bytes
-        left = (
-            None if limit is None or trend.slope <= 0 else timedelta(seconds=max(0.0, (limit - recent) / trend.slope))
-        )
-        when = (
-            ""
-            if left is None
-            else f"; at this rate its limit of {_bytes(float(limit or 0))} is reached in {_time(left)}"
-        )
-        yield _finding(
+        when = f"; at this rate its limit of {_bytes(float(limit or 0))} is reached in {_time(left)}" if left else ""
+        return _finding(
             name,
             "leak",
-            Verdict.CRITICAL if is_leak and left is not None and left < SOON else Verdict(("ok", "warning")[is_leak]),
-            f"{name} leaks memory: its floor climbs by {_bytes(trend.slope * 3600)} an hour, {grown:+.0%} yet{when}.",
-            value=trend.slope * 3600,
+            Verdict.CRITICAL if is_leak and soon else Verdict.WARNING if is_leak else Verdict.OK,
+            f"{name} leaks memory: its floor climbs by {_bytes(pace * 3600)} an hour, {grown:+.0%} yet{when}.",
+            value=pace * 3600,
+            reference=normal,
             effect=grown,
-            threshold=self.leak,
+            threshold=self.leak * (1 if soon else 2),
             open_=is_leak,
             details={
-                "leak_bytes_per_hour": trend.slope * 3600 if is_leak else None,
+                "leak_bytes_per_hour": pace * 3600 if is_leak else None,
                 "time_to_limit": left.total_seconds() if is_leak and left is not None else None,
             },
         )
 
-    def _restarts(self, name: str, sample: ProcessSample, state: dict[str, Any]) -> Finding:
-        since = sample.sampled_at - timedelta(minutes=self.restart_window_minutes)
-        state["restarted"] = [at for at in state["restarted"] if datetime.fromisoformat(at) >= since]
+    def _restarts(self, name: str, state: State, now: datetime) -> Finding:
+        since = now.timestamp() - self.restart_window_minutes * 60
+        state["restarted"] = [at for at in state["restarted"] if at >= since][-100:]
         count = len(state["restarted"])
         looping = count >= self.restarts
         return _finding(
@@ -156,43 +193,104 @@ class Resource:
         )
 
 
-def _advance(state: dict[str, Any], sample: ProcessSample | None) -> dict[str, Any]:
-    """Return the state after one more measurement (None: there was no process)."""
-    fresh = {"missed": 0, "blocks": [], "current": [], "recent": [], "restarted": [], "restarts": None, "version": None}
-    state = {**fresh, **state}
+#: What a start of the process makes anew.
+START: Mapping[str, Any] = {
+    "recent": [],
+    "current": [],
+    "floors": [[] for _ in range(SCALES)],
+    "blocks": 0,
+    "last": 0.0,
+    "climb": None,
+    "leaking": False,
+    "peak": None,
+}
+FRESH: Mapping[str, Any] = {
+    **START,
+    "missed": 0,
+    "absent_since": None,
+    "born": None,
+    "version": None,
+    "restarted": [],
+    "high_since": None,
+    "opened_limit": 0.0,
+    "levels": [],
+    "bouts": [],
+}
+
+
+def _advance(state: State, sample: ProcessSample | None, now: datetime) -> State:
+    """Return the state after one more measurement (None: there was no process). Times are seconds since 1970."""
+    state = {**FRESH, **state}
     if sample is None:
-        return state | {"missed": state["missed"] + 1}
-    state |= {"missed": 0}
+        return state | {"missed": state["missed"] + 1, "absent_since": state["absent_since"] or now.timestamp()}
+    state |= {"missed": 0, "absent_since": None}
     if state["version"] != sample.model_version:  # another model version has another normal
-        state |= {"version": sample.model_version, "blocks": [], "current": [], "recent": [], "floors": []}
-    if state["restarts"] is not None and sample.restarts > state["restarts"]:
-        new = sample.restarts - state["restarts"]
-        state["restarted"] = [*state["restarted"], *[sample.sampled_at.isoformat()] * new]
-        state |= {"current": [], "recent": [], "floors": [], "warm": False}
-    state["restarts"] = sample.restarts
+        state |= {**START, "version": sample.model_version, "levels": [], "bouts": [], "high_since": None}
+    is_new = state["born"] is None or not same_start(sample.start, _start(state["born"]))
+    if is_new and state["born"] is not None:
+        state |= {**START, "restarted": [*state["restarted"], sample.sampled_at.timestamp()]}
+    if is_new:
+        state["born"] = [sample.pid, None if sample.started_at is None else sample.started_at.isoformat()]
     if sample.rss_bytes is None:
         return state
-    state["recent"] = [*state["recent"], float(sample.rss_bytes)][-SUSTAINED:]
-    state["current"] = [*state["current"], float(sample.rss_bytes)]
-    if len(state["current"]) < BLOCK:
+    state["recent"] = [*state["recent"], sample.rss_bytes][-SUSTAINED:]
+    state["current"] = [*state["current"], sample.rss_bytes]
+    return state if len(state["current"]) < BLOCK else _learn(state, sample.sampled_at.timestamp())
+
+
+def _learn(state: State, at: float) -> State:
+    """Return the state with the current block added to the floors, and to the normal unless something is wrong."""
+    level, floor, before = float(np.median(state["current"])), min(state["current"]), state["last"]
+    state = state | {"current": [], "blocks": state["blocks"] + 1, "last": level}
+    if state["blocks"] == 1:  # the first block after a start is loading, not normal
         return state
-    level, floor = float(np.median(state["current"])), float(np.min(state["current"]))
-    warm = bool(state.get("warm"))  # the first block after a start is loading, not normal
-    if warm:
-        state["floors"] = [*state.get("floors", []), [sample.sampled_at.timestamp(), floor]][-CLIMB_BLOCKS:]
-        if not state.get("high") and not state.get("leaking"):  # a fault must not become the normal it is judged by
-            state["blocks"] = [*state["blocks"], [sample.sampled_at.timestamp(), level]][-KEPT_BLOCKS:]
-    return state | {"current": [], "warm": True}
+    floors = [list(scale) for scale in state["floors"]]
+    step = 1
+    for number, scale in enumerate(floors):
+        if (state["blocks"] - 1) % step:
+            break
+        below = floors[number - 1][-FANOUT:] if number else []
+        floors[number] = [*scale, [at, min((value for _, value in below), default=floor)]][-POINTS:]
+        step *= FANOUT
+    # what was found to leak is let go only once it has clearly levelled off
+    steady = STEADY / 2 if state["leaking"] else STEADY
+    found = max((_trend(scale, steady) for scale in floors), key=lambda one: one.rise)
+    state |= {"floors": floors, "climb": [found.slope, found.z, found.rise, found.steadiness]}
+    recent = [one for one in state["levels"] if one[0] >= at - RECENT.total_seconds()]
+    since = state["high_since"]
+    if since is not None and at - since > RECENT.total_seconds():
+        return state | {"levels": [], "high_since": None, "peak": None}  # a week of it is the new normal
+    if len(recent) >= FEWEST_BLOCKS:
+        normal = _usual(state)
+        # a climb is seen after eleven blocks; a steep one would spoil the normal by then, so it is left out at once
+        is_steep = level > normal * (1 + NOTICEABLE) and level > before * (1 + STEEP)
+        if since is not None or state["leaking"] or is_steep or found.rise >= normal * NOTICEABLE:
+            return state
+    bouts = [one for one in state["bouts"] if one[0] >= at - RECENT.total_seconds()][-20:]
+    return state | {"levels": thin([*recent, [at, level, 1]], LEVELS), "bouts": bouts}
 
 
-def _floor_trend(state: Mapping[str, Any]) -> Climb:
-    floors = np.array(state.get("floors") or np.zeros((0, 2)))
-    if len(floors) < 6:
-        return Climb(slope=0.0, z=0.0, rise=0.0)
-    whole = climb(floors[:, 0], floors[:, 1])
-    late = climb(floors[len(floors) // 2 :, 0], floors[len(floors) // 2 :, 1])
-    # a cache that fills up climbs and then stays: its second half is flat
-    return whole if late.slope >= whole.slope / 3 else Climb(slope=late.slope, z=0.0, rise=0.0)
+def _trend(points: Sequence[Sequence[float]], steady: float) -> Climb:
+    """Return the climb of floors where it is beyond doubt and goes on, else none."""
+    times, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
+    found = climb(times, values)
+    return found if found.z >= CLIMB_Z and found.steadiness >= steady else Climb()
+
+
+def _steepest(state: State) -> Climb:
+    if state["climb"] is None:
+        return Climb()
+    slope, z, rise, steadiness = state["climb"]
+    return Climb(slope=slope, z=z, rise=rise, steadiness=steadiness)
+
+
+def _start(kept: Sequence[Any]) -> Start:
+    pid, began = kept
+    return pid, None if began is None else datetime.fromisoformat(began)
+
+
+def _usual(state: State) -> float:
+    return usual([level for _, level, _ in state["levels"]], [weight for *_, weight in state["levels"]])
 
 
 def _finding(
