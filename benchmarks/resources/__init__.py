@@ -1,0 +1,1 @@
+"""The resource check on labelled series of cloud machines."""
