@@ -59,6 +59,14 @@ REVISE = sa.text("""
     ON CONFLICT DO NOTHING
 """)
 
+SKIP = sa.text("""
+    UPDATE monitor.run AS r
+    SET state = 'skipped', reason = :reason, finished_at = clock_timestamp()
+    FROM unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])) AS left_out (starts, ends)
+    WHERE r.model = :model AND r.role = :role AND r.part = :part AND r.state = 'planned'
+        AND r.window_start = left_out.starts AND r.window_end = left_out.ends
+""")
+
 CLAIM = sa.text("""
     UPDATE monitor.run
     SET state = 'running', attempts = attempts + 1, owner = :owner, token = gen_random_uuid(),
@@ -271,17 +279,15 @@ def skip(conn: sa.Connection, model: str, role: str, part: str, windows: Iterabl
     """Write windows down as not to be evaluated, whether they were planned or not yet known; returns how many."""
     chosen = list(windows)
     written = materialise(conn, model, role, part, chosen, state="skipped", reason=reason)
-    planned = sa.update(runs).where(
-        runs.c.model == model,
-        runs.c.role == role,
-        runs.c.part == part,
-        runs.c.state == "planned",
-        sa.tuple_(runs.c.window_start, runs.c.window_end).in_([(window.start, window.end) for window in chosen]),
-    )
-    return (
-        written
-        + conn.execute(planned.values(state="skipped", reason=reason, finished_at=sa.func.clock_timestamp())).rowcount
-    )
+    values = {
+        "model": model,
+        "role": role,
+        "part": part,
+        "reason": reason,
+        "starts": [window.start for window in chosen],
+        "ends": [window.end for window in chosen],
+    }
+    return written + conn.execute(SKIP, values).rowcount
 
 
 def rescue(conn: sa.Connection, *, max_attempts: int = MAX_ATTEMPTS) -> list[Run]:

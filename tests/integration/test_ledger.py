@@ -298,6 +298,15 @@ def test_a_fact_the_ledger_does_not_keep_is_refused(engine: sa.Engine) -> None:
         ledger.finish(conn, uuid4(), uuid4(), rows_red=3)
 
 
+def test_any_number_of_windows_can_be_left_out_at_once(engine: sa.Engine) -> None:
+    pace = timedelta(minutes=15)
+    windows = [Window(start=NOW + i * pace, end=NOW + (i + 1) * pace) for i in range(40_000)]
+    with engine.begin() as conn:
+        ledger.materialise(conn, "m", "champion", "inputs", windows[:3])
+        assert ledger.skip(conn, "m", "champion", "inputs", windows, reason="a year and more behind") == len(windows)
+        assert ledger.backlog(conn, now=NOW + len(windows) * pace) == 0
+
+
 def test_the_last_window_is_told_by_state(engine: sa.Engine) -> None:
     plan(engine, 1, 2)
     run, _token = take(engine)
