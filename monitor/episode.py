@@ -23,6 +23,8 @@ from monitor.tables import silence as silences
 
 #: Fields of an alert that are columns of the same name.
 ALERT_COLUMNS = tuple(field.name for field in dataclasses.fields(Alert) if field.name != "key")
+#: What people write. A run that read an episode before somebody took it on must not undo that.
+OF_PEOPLE = frozenset({"acknowledged_by", "acknowledged_at", "acknowledged_until"})
 RECOMMENDATION_COLUMNS = tuple(field.name for field in dataclasses.fields(Recommendation) if field.name != "id")
 
 
@@ -69,7 +71,8 @@ def find_alert(conn: sa.Connection, key: str) -> Alert | None:
 def save_alerts(conn: sa.Connection, changed: Iterable[Alert], *, at: datetime) -> None:
     """Write episodes as they are now. That one key has at most one open episode is seen to by the database.
 
-    Save a superseded episode together with the one that follows it: ended ones are written first.
+    Save a superseded episode together with the one that follows it: ended ones are written first. Who has taken an
+    episode on is written by ``acknowledge`` alone.
     """
     rows = [
         {**{name: getattr(alert, name) for name in ALERT_COLUMNS}, "alert_key": alert.key, "updated_at": at}
@@ -78,7 +81,7 @@ def save_alerts(conn: sa.Connection, changed: Iterable[Alert], *, at: datetime) 
     if not rows:
         return
     insert = postgresql.insert(alerts)
-    replaced = {name: insert.excluded[name] for name in rows[0] if name not in ("alert_key", "episode")}
+    replaced = {name: insert.excluded[name] for name in rows[0] if name not in ("alert_key", "episode", *OF_PEOPLE)}
     conn.execute(
         insert.on_conflict_do_update(index_elements=["alert_key", "episode"], set_=replaced),
         [storable(row) for row in rows],
