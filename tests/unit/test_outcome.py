@@ -130,6 +130,24 @@ def test_regression_sums_can_be_checked_by_hand() -> None:
     assert [found.sum(name) for name in ("error", "absolute_error", "under", "over", "product")] == [-1, 3, 1, 2, 2]
 
 
+def test_multiclass_sums_can_be_checked_by_hand() -> None:
+    layout = LAYOUTS[Task.MULTICLASS]
+    scores = np.array([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])
+    batch = Batch(
+        rows=2,
+        time=np.zeros(2, np.int64),
+        columns={},
+        score=scores.max(axis=1),
+        scores=scores,
+        label=np.array([0.0, 2.0]),
+    )
+    found = OutcomeProfile.of(layout, batch)
+    assert found.joint.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
+    assert found.sum("residual") == pytest.approx((1 - 0.5) + (0 - 0.8))
+    assert found.sum("loss") == pytest.approx(-np.log(0.5) - np.log(0.1))
+    assert found.sum("brier") == pytest.approx(0.375 + 0.01 + 0.64 + 0.81)
+
+
 def test_one_certain_mistake_does_not_make_the_loss_infinite() -> None:
     batch = Batch(rows=1, time=np.zeros(1, np.int64), columns={}, score=np.array([1.0]), label=np.array([0.0]))
     assert 5 < OutcomeProfile.of(LAYOUTS[Task.BINARY], batch).mean("loss") < 10

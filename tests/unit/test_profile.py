@@ -186,6 +186,15 @@ def test_many_rows_are_counted_like_few() -> None:
     assert whole.column("c").new == n
 
 
+def test_equal_values_of_neighbouring_pieces_stay_apart() -> None:
+    batch = Batch(rows=4, time=np.zeros(4, np.int64), columns={"i": numeric(np.array([1.0, 2.0, 2.0, 2.0]))})
+    one, other = profiles_of(LAYOUT, batch, np.array([0, 0, 1, 1]), 2)
+    for found, counted in ((one, 2), (other, 2)):
+        assert found.column("i").count == counted
+        assert found.buckets["i"].counts.sum() == counted
+    assert [one.column("i").mean, other.column("i").mean] == [1.5, 2.0]
+
+
 def test_wide_tables_are_built_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = training()
     at = (np.arange(batch.rows) * 7) % 24

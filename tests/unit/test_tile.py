@@ -113,6 +113,19 @@ def test_each_tile_holds_its_own_rows_and_versions() -> None:
     assert merge_inputs(LAYOUT, []).rows == 0
 
 
+def test_a_row_at_an_edge_belongs_to_the_tile_that_begins_there() -> None:
+    edge = round(TILES[3].start.timestamp()) * 1_000_000
+    batch = take(rows(3), np.arange(3))
+    batch = replace(batch, time=np.array([edge - 1, edge, edge + 1]), version=None)
+    facts = [
+        TileFacts(window=t, rows=n, fingerprint=Fingerprint(count=n, total=0))
+        for t, n in zip(TILES[2:4], (1, 2), strict=True)
+    ]
+    answer = Read(tiles=TILES, facts=facts, reading=Reading(rows=3), batches=lambda _: iter([batch]))
+    tiles, _ = build_inputs(answer, LAYOUT, INPUTS)
+    assert [Profile.from_bytes(LAYOUT, tile.body).rows for tile in tiles] == [1, 2]
+
+
 def test_outcome_tiles_merge_to_the_window() -> None:
     batch = rows(500, 4)
     tiles, profile = build_outcomes(read([batch]), LABELS, OUTCOMES)
