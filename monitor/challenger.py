@@ -87,7 +87,7 @@ def fit_predict(task: Task, fit: Matrix, label: Floats, wanted: Matrix) -> Float
     Binary: probabilities within [1e-4, 1 − 1e-4]; one label only gives its share everywhere.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
     if task is Task.MULTICLASS:
         raise ValueError("challengers of multiclass models cannot be fitted yet; give held-out scores instead")
@@ -196,7 +196,7 @@ def _saved(
         return None
 
     def paid(said: Bools) -> Floats:
-        return np.where(said, alarm * (label == 0), miss * (label == 1)).astype(np.float64)
+        return np.asarray(np.where(said, alarm * (label == 0), miss * (label == 1)), np.float64)
 
     return float(_by_window(paid(decision) - paid(score >= alarm / (alarm + miss)), place).mean())
 
