@@ -7,7 +7,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -219,9 +219,7 @@ def cut_rows(rows: int, parts: int = ENOUGH_WINDOWS) -> tuple[tuple[Window, ...]
     """Return pseudo windows of equal row numbers for training rows without a time, and each row's window."""
     parts = max(1, min(parts, rows // 50))
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    windows = tuple(
-        Window(start=epoch + timedelta(days=i), end=epoch + timedelta(days=i + 1)) for i in range(parts)
-    )
+    windows = tuple(Window(start=epoch + timedelta(days=i), end=epoch + timedelta(days=i + 1)) for i in range(parts))
     return windows, np.minimum(np.arange(rows) * parts // max(rows, 1), parts - 1).astype(np.int64)
 
 
@@ -333,17 +331,7 @@ def with_score(batch: Batch) -> Batch:
     if batch.score is None:
         return batch
     score = NumericValues(values=batch.score, missing=np.isnan(batch.score))
-    return Batch(
-        rows=batch.rows,
-        time=batch.time,
-        columns={**batch.columns, SCORE: score},
-        score=batch.score,
-        scores=batch.scores,
-        decision=batch.decision,
-        label=batch.label,
-        label_delay=batch.label_delay,
-        ids=batch.ids,
-    )
+    return replace(batch, columns={**batch.columns, SCORE: score})
 
 
 def build_reference(

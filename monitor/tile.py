@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
@@ -13,10 +13,11 @@ import numpy as np
 from monitor.column import Layout
 from monitor.outcome import OutcomeLayout, OutcomeProfile, outcomes_of
 from monitor.profile import Profile, profiles_of
-from monitor.source import Batch, Fingerprint, Ints, NumericValues, Read, TileFacts
+from monitor.reference import with_score
+from monitor.source import Batch, Fingerprint, Ints, Read, TileFacts
 from monitor.window import Window
 
-SCORE = "prediction"  # the column of the score in a profile of inputs, as in ``reference.SCORE``
+HELD = 8  # profiles of one piece of time before they are merged: what a read holds does not grow with its rows
 
 P = TypeVar("P", Profile, OutcomeProfile)
 
@@ -61,7 +62,7 @@ class Tile:
 
 def build_inputs(read: Read, layout: Layout, key: TileKey) -> tuple[list[Tile], Profile]:
     """Return the tiles of a read and their merge; a tile without rows is left out, its absence says the same."""
-    tiles, total = _build(read, key, lambda batch, at, number: profiles_of(layout, _with_score(batch), at, number))
+    tiles, total = _build(read, key, lambda batch, at, number: profiles_of(layout, with_score(batch), at, number))
     return tiles, Profile.total(layout, total)
 
 
@@ -104,6 +105,8 @@ def _build(read: Read, key: TileKey, profile: Callable[[Batch, Ints, int], list[
             found = profile(batch, np.searchsorted(used, at), len(used))
             for piece, built in zip(used.tolist(), found, strict=True):
                 parts[piece].append(built)
+                if len(parts[piece]) == HELD:
+                    parts[piece] = [type(built).total(built.layout, parts[piece])]
     merged = [_merge(built) for built in parts]
     tiles = [
         Tile(
@@ -137,10 +140,3 @@ def _places(batch: Batch, tiles: Sequence[Window], position: Mapping[tuple[Windo
     table = np.array([[position.get((window, version), -1) for version in versions] for window in tiles], np.int64)
     code = np.zeros(batch.rows, np.int64) if batch.version is None else batch.version.codes
     return np.asarray(table[tile, code], np.int64)
-
-
-def _with_score(batch: Batch) -> Batch:
-    if batch.score is None:
-        return batch
-    score = NumericValues(values=batch.score, missing=np.isnan(batch.score))
-    return replace(batch, columns={**batch.columns, SCORE: score})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,10 +16,9 @@ from hypothesis import strategies as st
 from monitor.column import Layout, freeze_numeric
 from monitor.outcome import OutcomeProfile, Task
 from monitor.profile import Profile
-from monitor.reference import freeze_outcomes
+from monitor.reference import SCORE, freeze_outcomes
 from monitor.source import Batch, CategoryValues, Fingerprint, Ints, NumericValues, Read, Reading, TileFacts, take
 from monitor.tile import (
-    SCORE,
     Tile,
     TileKey,
     TilePart,
@@ -132,6 +132,23 @@ def test_outcome_tiles_merge_to_the_window() -> None:
     assert merge_outcomes(LABELS, tiles).to_bytes() == profile.to_bytes()
     np.testing.assert_array_equal(profile.joint, OutcomeProfile.of(LABELS, batch).joint)
     assert profile.labelled == np.isfinite(batch.label).sum()  # type: ignore[arg-type]  # rows() gives labels
+
+
+def test_what_a_read_holds_does_not_grow_with_its_rows() -> None:
+    held: list[int] = []
+
+    def counted(most: int) -> int:
+        def deliver(_: dict[str, Any]) -> Iterator[Batch]:
+            for seed in range(most):
+                held.append(sum(isinstance(one, Profile) for one in gc.get_objects()))
+                yield rows(200, seed)
+
+        facts = read([rows(2000)]).facts
+        held.clear()
+        build_inputs(Read(tiles=TILES, facts=facts, reading=Reading(rows=200 * most), batches=deliver), LAYOUT, INPUTS)
+        return max(held) - held[0]
+
+    assert counted(40) <= 1.1 * counted(10)
 
 
 def test_a_window_without_rows_has_no_tiles() -> None:
