@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 QUARTER_HOUR = timedelta(minutes=15)  # smallest tile; windows may not be shorter
@@ -147,7 +148,7 @@ class WindowSpec:
         end = window.end.astimezone(UTC)
         while edges[-1] < end:
             edges.append(min(edges[-1] + self.tile_width, end))
-        return [Window(start=a, end=b) for a, b in zip(edges, edges[1:], strict=False)]
+        return [Window(start=a, end=b) for a, b in pairwise(edges)]
 
     @property
     def season_length(self) -> int:

@@ -150,7 +150,8 @@ def test_time_grows_tables_are_partitioned_by_the_listed_column_and_have_a_defau
 
 def test_a_transaction_has_limits_and_reads_times_in_utc(conn: sa.Connection) -> None:
     def setting(name: str) -> str | None:
-        return conn.scalar(sa.text("SELECT current_setting(:name)"), {"name": name})
+        value: str | None = conn.scalar(sa.text("SELECT current_setting(:name)"), {"name": name})
+        return value
 
     assert setting("statement_timeout") == "5min"
     assert setting("lock_timeout") == "10s"
