@@ -74,7 +74,7 @@ def digest(
     if not (still or over or recommendations):
         parts.append("Nothing needed anybody.")
     if facts:
-        parts.append(f"{len(ranked)} features moved, most important first.")
+        parts.append(f"{len(ranked)} feature{'s' * (len(ranked) > 1)} moved, most important first.")
     if detectable:
         seen = "; ".join(f"{subject}: {size}" for subject, size in detectable.items())
         parts.append(f"A window would have shown: {seen}.")
@@ -86,7 +86,7 @@ def digest(
         model=scene.model,
         reason=Reason.DIGEST,
         severity=Severity.INFO,
-        title=f"Digest: {scene.model}, {windows} windows ({scene.label})",
+        title=f"{windows} windows",
         summary=" ".join(parts),
         created_at=scene.now,
         thread_key=f"digest-{scene.model}-{scene.window.start:%Y%m%d}",

@@ -154,10 +154,11 @@ def _line(fact: Fact) -> Line:
     figures = [
         f"{plain(fact.statistic, 40) or 'value'} {number(fact.value)}" if fact.value is not None else "",
         f"threshold {number(fact.threshold)}" if fact.threshold is not None else "",
-        f"effect {fact.effect:+.2g} sd" if fact.effect is not None else "",
         f"n = {fact.n_current:,}" if fact.n_current is not None else "",
     ]
-    return Line(subject=plain(fact.subject, 80), text=plain(fact.text, 300), figures=", ".join(filter(None, figures)))
+    # words that are there have their figures in them
+    shown = "" if fact.text else ", ".join(filter(None, figures))
+    return Line(subject=plain(fact.subject, 80), text=plain(fact.text, 300), figures=shown)
 
 
 def _trend(chart: Mapping[str, Any]) -> Trend | None:

@@ -38,6 +38,17 @@ ADVICE = {
 }
 
 
+EVIDENCE: Mapping[str, str] = {
+    "windows": "windows judged",
+    "skill": "skill against a constant answer",
+    "skill_upper": "its 95 % bound",
+    "skill_training": "skill in training",
+    "rank_z": "rank (AUC), in standard errors from training",
+    "loss_z": "loss, in standard errors from training",
+}
+"""Evidence of a recommendation that a message shows, in words."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """What all messages of one run have in common."""
@@ -139,7 +150,7 @@ def _opening(
         model=scene.model,
         reason=first.tell or Reason.FIRST,
         severity=severity,
-        title=_title(severity, scene, _headline(group, first, alerts)),
+        title=_title(scene, _headline(group, first, alerts)),
         summary=_summary(first, said),
         created_at=scene.now,
         thread_key=first.alert.thread_key,
@@ -147,7 +158,7 @@ def _opening(
         window_start=scene.window.start,
         window_end=scene.window.end,
         window_label=scene.label,
-        facts=[_fact(f) for f in said[:MOST_FACTS]],
+        facts=_facts(said),
         more_facts=max(0, len(said) - MOST_FACTS),
         cost=costs[0] if costs else "",
         next_step=_next_step(group, alerts, recommendations),
@@ -168,11 +179,11 @@ def _reply(transition: Transition, findings: Sequence[Finding], scene: Scene) ->
             since = (
                 "" if alert.opened_window_start is None else f" It was open since {alert.opened_window_start:%d %b %Y}."
             )
-            headline, summary = f"over: {headline}", f"Back within what training showed.{since}"
+            headline, summary = f"Over: {headline}", f"Back within what training showed.{since}"
         case Reason.REPEATED:
-            headline, summary = f"still: {headline}", _summary(transition, said)
+            headline, summary = f"Still: {headline}", _summary(transition, said)
         case _:
-            headline, summary = f"again: {headline}", _summary(transition, said)
+            headline, summary = f"Again: {headline}", _summary(transition, said)
     severity = Severity.INFO if transition.tell is Reason.RESOLVED else alert.severity
     costs = [str(f.details["cost"]) for f in said if f.details.get("cost")]
     return Notification(
@@ -180,7 +191,7 @@ def _reply(transition: Transition, findings: Sequence[Finding], scene: Scene) ->
         model=scene.model,
         reason=transition.tell or Reason.REOPENED,
         severity=severity,
-        title=_title(severity, scene, headline),
+        title=_title(scene, headline),
         summary=summary,
         created_at=scene.now,
         thread_key=alert.thread_key,
@@ -189,7 +200,7 @@ def _reply(transition: Transition, findings: Sequence[Finding], scene: Scene) ->
         window_start=scene.window.start,
         window_end=scene.window.end,
         window_label=scene.label,
-        facts=[_fact(f) for f in said[:MOST_FACTS]],
+        facts=_facts(said),
         more_facts=max(0, len(said) - MOST_FACTS),
         cost=costs[0] if costs else "",
         alert_keys=[alert.key],
@@ -207,10 +218,10 @@ def _advice(recommendation: Recommendation, scene: Scene) -> Notification:
         if recommendation.expected_cost is not None:
             money += f", cost {recommendation.currency} {recommendation.expected_cost:,.0f}"
     facts = [
-        Fact(subject=str(name), text=f"{value:.4g}" if isinstance(value, float) else str(value))
+        Fact(subject=EVIDENCE[name], text=f"{value:.3g}" if isinstance(value, float) else str(value))
         for evidence in recommendation.evidence
         for name, value in evidence.items()
-        if value is not None and not isinstance(value, list)
+        if name in EVIDENCE and value is not None
     ]
     severity = Severity.INFO if action is Action.WATCH else Severity.WARNING
     since = "" if recommendation.train_since is None else f" Train on rows since {recommendation.train_since:%d %b %Y}."
@@ -219,7 +230,7 @@ def _advice(recommendation: Recommendation, scene: Scene) -> Notification:
         model=scene.model,
         reason=Reason.RECOMMENDATION,
         severity=severity,
-        title=f"{action}: {scene.model} – {ADVICE[action]} ({scene.label})",
+        title=f"{action}: {ADVICE[action]}",
         summary=recommendation.why,
         created_at=scene.now,
         thread_key=str(recommendation.extras.get("thread") or f"recommendation-{recommendation.id}"),
@@ -236,9 +247,10 @@ def _advice(recommendation: Recommendation, scene: Scene) -> Notification:
     )
 
 
-def _title(severity: Severity, scene: Scene, headline: str) -> str:
+def _title(scene: Scene, headline: str) -> str:
+    """Return the headline; severity, model, window and reason stand beside it in every channel."""
     role = "" if scene.role == "champion" else f" ({scene.role})"
-    return f"{severity.upper()}: {scene.model}{role} – {headline} ({scene.label})"
+    return headline[:1].upper() + headline[1:] + role
 
 
 def _headline(group: str, transition: Transition, alerts: Sequence[Alert]) -> str:
@@ -284,21 +296,28 @@ def _bad(findings: Any) -> list[Finding]:
     return sorted((f for f in findings if HARM[f.verdict] > 0), key=weight)
 
 
-def _fact(finding: Finding) -> Fact:
-    parts = []
+def _facts(said: Sequence[Finding]) -> list[Fact]:
+    """Return the findings as lines; the first one's words are the summary already, so its line gives the figures."""
+    return [_fact(f, f.message if i and f.message else _figures(f)) for i, f in enumerate(said[:MOST_FACTS])]
+
+
+def _figures(finding: Finding) -> str:
+    parts = [finding.statistic.replace("_", " ")]
     if finding.value is not None:
         usual = "" if finding.reference_value is None else f" (usual {finding.reference_value:.3g})"
-        parts.append(f"{finding.value:.3g}{usual}")
-    if finding.effect is not None:
-        parts.append(f"shift {finding.effect:+.3g}")
+        parts[0] += f" {finding.value:.3g}{usual}"
     if finding.threshold is not None:
         parts.append(f"threshold {finding.threshold:.3g}")
     if finding.n_current is not None:
         parts.append(f"n = {finding.n_current:,}")
+    return ", ".join(parts)
+
+
+def _fact(finding: Finding, text: str) -> Fact:
     return Fact(
         subject=finding.subject,
         statistic=finding.statistic,
-        text=", ".join(parts),
+        text=text,
         value=finding.value,
         threshold=finding.threshold,
         effect=finding.effect,

@@ -47,7 +47,15 @@ def notification(**fields: Any) -> Notification:
         "thread_key": "flight-delay/outcome/1",
         "group_key": "flight-delay",
         "window_label": "23 April 2013",
-        "facts": (Fact(subject="late share", text="45 %, expected 19 %", value=0.26, threshold=0.08, n_current=912),),
+        "facts": (
+            Fact(
+                subject="late share",
+                text="45 %, expected 19 %: difference 0.26, threshold 0.08, n = 912",
+                value=0.26,
+                threshold=0.08,
+                n_current=912,
+            ),
+        ),
         "cost": "USD 1,240 on this day",
         "next_step": "Look for an outside cause.",
         "links": {"Open": "http://127.0.0.1:8080/alerts/1"},

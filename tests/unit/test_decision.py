@@ -69,7 +69,7 @@ def test_outcomes_off_while_the_inputs_are_ordinary_are_concept_drift() -> None:
     (alert,) = service.alerts.values()
     assert alert.cause is Cause.CONCEPT
     assert "inputs look ordinary" in message.title
-    assert message.title.startswith("CRITICAL: flights – ")
+    assert (message.severity, message.model) == (Severity.CRITICAL, "flights")
     assert message.cost.startswith("≈ USD")
     assert message.chart is not None
     assert message.alert_keys == [alert.key]

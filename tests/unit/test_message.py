@@ -90,7 +90,7 @@ def test_a_message_says_size_threshold_count_cost_and_what_to_do() -> None:
         for said in (
             "late share",
             "45 %, expected 19 %",
-            "value 0.26, threshold 0.08, n = 912",
+            "difference 0.26, threshold 0.08, n = 912",
             "USD 1,240 on this day",
             "Look for an outside cause.",
             "▁▇█",

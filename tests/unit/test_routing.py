@@ -83,10 +83,11 @@ def test_families_of_one_kind_share_a_message(family: str, group: str) -> None:
 def test_a_message_begins_with_severity_what_model_and_window_and_names_figures() -> None:
     said = [finding("quality:weather", "temp"), finding("quality:weather", "dewp", value=0.5)]
     (message,) = notifications_for([opening(*said)], {"quality:weather": said}, (), (), scene())
-    assert message.title == "WARNING: flights – something is wrong with the data: weather (Tue 23 Apr 2013)"
+    assert message.title == "Something is wrong with the data: weather"
+    assert (message.severity, message.model, message.window_label) == (Severity.WARNING, "flights", "Tue 23 Apr 2013")
     assert message.summary.endswith("61 % of 920 rows are missing.")
     assert [fact.subject for fact in message.facts] == ["temp", "dewp"]
-    assert message.facts[0].text == "0.61 (usual 0.02), shift +0.59, threshold 0.17, n = 920"
+    assert message.facts[0].text == "missing 0.61 (usual 0.02), threshold 0.17, n = 920"
     assert (message.model_version, message.window_label, message.reason) == ("7", "Tue 23 Apr 2013", Reason.FIRST)
     assert message.next_step.startswith("INVESTIGATE_DATA")
 
@@ -127,7 +128,7 @@ def advice(**changes: object) -> Recommendation:
 
 def test_advice_says_why_why_not_and_what_it_brings_and_costs() -> None:
     (message,) = notifications_for((), {}, (), [advice()], scene())
-    assert message.title == "RETRAIN: flights – retrain the model (Tue 23 Apr 2013)"
+    assert message.title == "RETRAIN: retrain the model"
     assert message.summary == "Two evaluations in a row failed."
     assert message.cost == "expected benefit USD 2,413 in 28 windows, cost USD 300"
     assert "Recalibrating gains less." in message.next_step
