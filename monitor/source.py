@@ -100,6 +100,63 @@ def take(batch: Batch, rows: Ints) -> Batch:
     )
 
 
+def concatenate(batches: Sequence[Batch]) -> Batch:
+    """Return the rows of all batches, which have the same columns, as one; categories are brought together.
+
+    Scores, labels and delays are NaN where a batch has none; what has no NaN is left out unless all batches have it.
+    """
+    if len(batches) == 1:
+        return batches[0]
+
+    def filled(get: Callable[[Batch], Floats | None]) -> Floats | None:
+        parts = [get(batch) for batch in batches]
+        if all(part is None for part in parts):
+            return None
+        blank = [np.full(batch.rows, np.nan) for batch in batches]
+        return np.concatenate([none if part is None else part for part, none in zip(parts, blank, strict=True)])
+
+    def all_or_none(get: Callable[[Batch], Any]) -> Any:
+        parts = [get(batch) for batch in batches]
+        return np.concatenate(parts) if parts and all(part is not None for part in parts) else None
+
+    names = batches[0].columns if batches else ()
+    versions = [batch.version for batch in batches if batch.version is not None]
+    ids = [batch.ids for batch in batches if batch.ids is not None]
+    return Batch(
+        rows=sum(batch.rows for batch in batches),
+        time=np.concatenate([np.zeros(0, np.int64), *(batch.time for batch in batches)]),
+        columns={name: _joined([batch.columns[name] for batch in batches]) for name in names},
+        score=filled(lambda batch: batch.score),
+        scores=all_or_none(lambda batch: batch.scores),
+        decision=all_or_none(lambda batch: batch.decision),
+        label=filled(lambda batch: batch.label),
+        label_delay=filled(lambda batch: batch.label_delay),
+        ids=[text for part in ids for text in part] if ids else None,
+        version=_joined_categories(versions) if versions else None,
+    )
+
+
+def _joined(parts: Sequence[Values]) -> Values:
+    numeric = [part for part in parts if isinstance(part, NumericValues)]
+    if len(numeric) < len(parts):
+        return _joined_categories([part for part in parts if isinstance(part, CategoryValues)])
+    broken = [np.zeros(len(p.values), np.bool_) if p.unparseable is None else p.unparseable for p in numeric]
+    return NumericValues(
+        values=np.concatenate([p.values for p in numeric]),
+        missing=np.concatenate([p.missing for p in numeric]),
+        unparseable=np.concatenate(broken),
+    )
+
+
+def _joined_categories(parts: Sequence[CategoryValues]) -> CategoryValues:
+    place: dict[str, int] = {}
+    codes = []
+    for part in parts:
+        table = np.array([*(place.setdefault(text, len(place)) for text in part.categories), -1], np.int32)
+        codes.append(table[part.codes])
+    return CategoryValues(codes=np.concatenate(codes), categories=tuple(place))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
     """What a piece of time looked like when it was read: count and sum of 64-bit hashes of id and row version."""

@@ -11,7 +11,7 @@ import io
 import json
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from monitor.advice import registration_notes
 from monitor.config import ModelSection
 from monitor.outcome import Task
 from monitor.reference import Reference, build_reference, cut_rows, cut_timeline
-from monitor.source import Batch, Floats, Ints
+from monitor.source import Batch, Floats, Ints, concatenate
 from monitor.sources import frame
 from monitor.sources.arrow import Decoding
 from monitor.sources.frame import FrameError
@@ -97,7 +97,7 @@ def train(
         parts.append(_part(holdout, time_column, "the holdout file"))
     features = frame.chosen(rows, features)
     batches = [_batch(part, section, features) for part in parts]
-    task = Task(section.source.prediction.task.value)
+    task = section.source.prediction.task
     remarks: list[str] = []
     first = batches[0]
     _, place = cut_rows(first.rows) if time_column is None else cut_timeline(first.time, section.window_spec())
@@ -113,13 +113,12 @@ def train(
             honest = proxy[0]
             remarks.append("Training rows have no scores: stand-ins were fitted in blocks of time they had not seen.")
         if len(batches) > 1 and (batches[1].score is None or not np.isfinite(batches[1].score).any()):
-            batches[1] = _scored(batches[1], proxy[1])
+            batches[1] = replace(batches[1], score=proxy[1])
             remarks.append("Held-out rows have no scores of the champion: stand-ins were fitted for them too.")
-    batches[0] = _scored(batches[0], honest)
+    batches[0] = replace(batches[0], score=honest)
     progress("cutting the time line", 0.75)
-    whole = _join(batches)
     reference = build_reference(
-        whole,
+        concatenate(batches),
         model=model,
         version=version,
         task=task,
@@ -254,54 +253,6 @@ def _refuse_in_sample(
             f"the scores in {column} are in-sample: their loss on training rows is {unseen - gain.mean():.3f}, on time "
             f"it has not seen a model reaches {unseen:.3f}; give out-of-fold scores or leave the column out."
         )
-
-
-def _scored(batch: Batch, score: Floats | None) -> Batch:
-    return Batch(
-        rows=batch.rows, time=batch.time, columns=batch.columns, score=score, scores=batch.scores, label=batch.label
-    )
-
-
-def _join(batches: list[Batch]) -> Batch:
-    from monitor.source import CategoryValues, NumericValues, Values
-
-    if len(batches) == 1:
-        return batches[0]
-    columns: dict[str, Values] = {}
-    for name, first in batches[0].columns.items():
-        others = [batch.columns[name] for batch in batches]
-        if isinstance(first, NumericValues):
-            numeric = [values for values in others if isinstance(values, NumericValues)]
-            columns[name] = NumericValues(
-                values=np.concatenate([v.values for v in numeric]),
-                missing=np.concatenate([v.missing for v in numeric]),
-                unparseable=np.concatenate(
-                    [np.zeros(len(v.values), bool) if v.unparseable is None else v.unparseable for v in numeric]
-                ),
-            )
-            continue
-        texts = [values for values in others if isinstance(values, CategoryValues)]
-        names = sorted({text for values in texts for text in values.categories})
-        index = {text: i for i, text in enumerate(names)}
-        codes = [np.array([*(index[t] for t in v.categories), -1], np.int32)[v.codes] for v in texts]
-        columns[name] = CategoryValues(codes=np.concatenate(codes), categories=tuple(names))
-
-    def both(pick: Callable[[Batch], Floats | None]) -> Floats | None:
-        found = [pick(batch) for batch in batches]
-        if all(one is None for one in found):
-            return None
-        return np.concatenate(
-            [np.full(b.rows, np.nan) if one is None else one for b, one in zip(batches, found, strict=True)]
-        )
-
-    return Batch(
-        rows=sum(batch.rows for batch in batches),
-        time=np.concatenate([batch.time for batch in batches]),
-        columns=columns,
-        score=both(lambda b: b.score),
-        label=both(lambda b: b.label),
-        scores=None if any(b.scores is None for b in batches) else np.concatenate([b.scores for b in batches]),
-    )
 
 
 def _answers(section: ModelSection) -> list[str]:

@@ -11,9 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from monitor.outcome import Task
 from monitor.source import Batch, CategoryValues, Floats, Ints, NumericValues, Values
 from monitor.sources import arrow
 from monitor.sources.arrow import Decoding
+from monitor.sources.labels import read_labels
 
 MOST_VALUES = 1000  # a text of more distinct values in training is counted by its length
 
@@ -96,31 +98,22 @@ def _parse_times(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def labels(name: str, column: pa.ChunkedArray, classes: Sequence[str], positive: str | None) -> Floats:
-    """Return labels as floats: 0/1 for two classes, the class index for many, NaN where missing."""
-    if classes:
-        place = {text: float(i) for i, text in enumerate(classes)}
-        values = categories(column)
-        unknown = [c for c in values.categories if c not in place]
-        if unknown:
+    """Return labels as they are read from the log: 0/1 for two classes, the class index for many, NaN where missing.
+
+    Raises FrameError for what is no label: in training a row with a strange label is a mistake, not bad luck.
+    """
+    whole = _whole(column)
+    found, wrong = read_labels(whole, Task.MULTICLASS if classes else Task.BINARY, classes, positive)
+    if wrong.any():
+        strange = str(whole[int(wrong.argmax())].as_py())
+        if classes:
             raise FrameError(
-                f"the target {name} has the class {unknown[0]!r}, which prediction.scores does not name; add it."
+                f"the target {name} has the class {strange!r}, which prediction.scores does not name; add it."
             )
-        return np.array([*(place[c] for c in values.categories), np.nan])[values.codes]
-    if pa.types.is_boolean(column.type):
-        return np.asarray(column.cast(pa.int8()).cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-    values = categories(column)
-    meaning = {"true": 1.0, "t": 1.0, "yes": 1.0, "1": 1.0, "false": 0.0, "f": 0.0, "no": 0.0, "0": 0.0}
-    table: list[float] = []
-    for text in values.categories:
-        if positive is not None:
-            table.append(float(text == positive))
-        elif text.strip().lower() in meaning:
-            table.append(meaning[text.strip().lower()])
-        else:
-            raise FrameError(
-                f"the target {name} holds {text!r}, neither true nor false; set prediction.positive to one class."
-            )
-    return np.array([*table, np.nan])[values.codes]
+        raise FrameError(
+            f"the target {name} holds {strange!r}, neither true nor false; set prediction.positive to one class."
+        )
+    return found
 
 
 def batch_of(

@@ -29,6 +29,7 @@ from monitor.source import (
     Reading,
     SourceError,
     TileFacts,
+    concatenate,
 )
 from monitor.sources import selection
 from monitor.sources.arrow import Decoding
@@ -42,7 +43,7 @@ from monitor.sources.catalog import (
     quote,
 )
 from monitor.sources.logged import CHAMPION, FUTURE, Log
-from monitor.sources.rows import batch_of, concatenate, id_field, select_rows
+from monitor.sources.rows import batch_of, id_field, select_rows
 from monitor.sources.selection import Field, find, missing_column
 from monitor.sources.session import CONNECT_TIMEOUT, Session, Sessions, explained, libpq_url
 from monitor.sources.truth import Truth, joined, label_counts, label_facts, same_id, truth_fields

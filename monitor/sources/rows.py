@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from psycopg import sql
 
 from monitor.logtable import PredictionSection
 from monitor.outcome import Task
-from monitor.source import Batch, Bools, CategoryValues, Floats, NumericValues, Values
+from monitor.source import Batch, Bools, Floats, NumericValues, Values
 from monitor.sources import selection
 from monitor.sources.arrow import Decoding, ages, categories, decode, microseconds
 from monitor.sources.labels import read_labels
@@ -146,52 +146,3 @@ def _number(column: pa.Array) -> Floats:
 
 def _count(details: dict[str, Any], name: str, more: int) -> None:
     details[name] = details.get(name, 0) + more
-
-
-def concatenate(batches: Sequence[Batch]) -> Batch:
-    """Return the rows of all batches as one; categories are brought together."""
-    if not batches:
-        return Batch(rows=0, time=np.zeros(0, np.int64), columns={})
-    if len(batches) == 1:
-        return batches[0]
-
-    def together(get: Callable[[Batch], Any]) -> Any:
-        parts = [get(batch) for batch in batches]
-        return None if any(part is None for part in parts) else np.concatenate(parts)
-
-    columns = {name: _concatenate_values([b.columns[name] for b in batches]) for name in batches[0].columns}
-    versions = [b.version for b in batches if b.version is not None]
-    ids = [b.ids for b in batches if b.ids is not None]
-    return Batch(
-        rows=sum(b.rows for b in batches),
-        time=np.concatenate([b.time for b in batches]),
-        columns=columns,
-        score=together(lambda b: b.score),
-        scores=together(lambda b: b.scores),
-        decision=together(lambda b: b.decision),
-        label=together(lambda b: b.label),
-        label_delay=together(lambda b: b.label_delay),
-        ids=[text for part in ids for text in part] if ids else None,
-        version=_categories_together(versions) if versions else None,
-    )
-
-
-def _concatenate_values(parts: Sequence[Values]) -> Values:
-    numeric = [part for part in parts if isinstance(part, NumericValues)]
-    if len(numeric) < len(parts):
-        return _categories_together([part for part in parts if isinstance(part, CategoryValues)])
-    broken = [np.zeros(len(p.values), np.bool_) if p.unparseable is None else p.unparseable for p in numeric]
-    return NumericValues(
-        values=np.concatenate([p.values for p in numeric]),
-        missing=np.concatenate([p.missing for p in numeric]),
-        unparseable=np.concatenate(broken),
-    )
-
-
-def _categories_together(parts: Sequence[CategoryValues]) -> CategoryValues:
-    place: dict[str, int] = {}
-    codes = []
-    for part in parts:
-        table = np.array([*(place.setdefault(text, len(place)) for text in part.categories), -1], np.int32)
-        codes.append(table[part.codes])
-    return CategoryValues(codes=np.concatenate(codes), categories=tuple(place))

@@ -19,10 +19,9 @@ from monitor.logtable import SourceSection
 from monitor.outcome import Task
 from monitor.profile import Profile
 from monitor.reference import freeze_layout, freeze_outcomes
-from monitor.source import Batch, CategoryValues, Kind, NumericValues, Read, SourceError
+from monitor.source import Batch, CategoryValues, Kind, NumericValues, Read, SourceError, concatenate
 from monitor.sources.arrow import Decoding
 from monitor.sources.postgres import PostgresSource
-from monitor.sources.rows import concatenate
 from monitor.tile import TileKey, TilePart, build_inputs, build_outcomes, changed, merge_inputs, merge_outcomes
 from monitor.window import CalendarUnit, Window, WindowSpec
 
