@@ -75,7 +75,9 @@ class Installation:
     @property
     def dsn(self) -> str:
         """The store's address for libpq."""
-        return libpq(self.url)
+        from monitor.sources.session import libpq_url
+
+        return libpq_url(self.url)
 
     @cached_property
     def models(self) -> dict[str, Monitored]:
@@ -116,8 +118,10 @@ class Installation:
 
     def source_dsn(self, section: ModelSection) -> str:
         """Return the address of a model's logs for libpq; ``store`` means our own database."""
+        from monitor.sources.session import libpq_url
+
         url = section.source.url.get_secret_value()
-        return self.dsn if url == "store" else libpq(url)
+        return self.dsn if url == "store" else libpq_url(url)
 
     def close(self) -> None:
         """Give connections back, and stop the embedded store if this process was its last user."""
@@ -129,12 +133,6 @@ class Installation:
                 engine.dispose()
         if self.postgres is not None:
             self.postgres.stop()
-
-
-def libpq(url: str) -> str:
-    """Return an address in libpq's spelling."""
-    head, _, tail = url.partition("://")
-    return f"{head.partition('+')[0]}://{tail}"
 
 
 def monitored(name: str, section: ModelSection) -> Monitored:
