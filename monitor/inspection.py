@@ -7,7 +7,7 @@ gets floats and texts only, with an explicit definition, and each column is trie
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -57,59 +57,6 @@ class Rows:
     """Why a feature is not there."""
 
 
-def read_sample(sample: Path, schema: ReportSchema) -> Rows:
-    """Return the training rows of a Parquet file, each feature decoded as production's; troubles are by feature."""
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    from monitor.sources import frame
-
-    table = pyarrow.parquet.read_table(sample)
-    features: dict[str, Values] = {}
-    troubles: dict[str, str] = {}
-    for name, kind in schema.features.items():
-        try:
-            features[name] = _decode(table, name, kind)
-        except (frame.FrameError, pa.ArrowException, KeyError, ValueError) as error:
-            troubles[name] = str(error.args[0] if error.args else error)
-    score = label = None
-    columns = schema.class_columns or ((schema.score,) if schema.score else ())
-    try:
-        if columns and set(columns) <= set(table.column_names):
-            found = [frame.floats(column, table[column]).values for column in columns]
-            score = np.column_stack(found) if schema.classes else found[0]
-        if schema.target in table.column_names:
-            column = table[schema.target]
-            label = (
-                frame.floats(schema.target, column).values
-                if schema.task is Task.REGRESSION
-                else frame.labels(schema.target, column, schema.classes, schema.positive)
-            )
-    except frame.FrameError as error:
-        troubles[schema.target or schema.score] = str(error)
-    return Rows(features=features, score=score, label=label, troubles=troubles)
-
-
-def _decode(table: Any, name: str, kind: Kind) -> Values:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from monitor.sources import arrow, frame
-
-    if name in table.column_names:
-        column = table[name]
-        if pa.types.is_temporal(column.type):
-            raise ValueError("times count from the time of their row, which the training sample does not keep")
-        return frame.floats(name, column) if kind is Kind.NUMERIC else frame.categories(column)
-    base = name.removesuffix(arrow.LENGTH).removesuffix(arrow.NORM)
-    if base not in table.column_names:
-        raise ValueError("the training sample does not have it")
-    whole = pa.concat_arrays(table[base].chunks) if table[base].num_chunks != 1 else table[base].chunk(0)
-    if pa.types.is_string(whole.type) or pa.types.is_large_string(whole.type):
-        return arrow.numbers(pc.utf8_length(whole))
-    return arrow.decode(base, whole, arrow.Decoding.LIST, np.zeros(len(whole), np.int64))[name]
-
-
 def make_report(reference: Rows, current: Rows, schema: ReportSchema, target: Path) -> list[str]:
     """Write the page and return what was left out and why; imports pandas and Evidently, so never in the daemon.
 
@@ -134,9 +81,35 @@ def make_report(reference: Rows, current: Rows, schema: ReportSchema, target: Pa
     no_quality = why_no_quality(reference, current, schema)
     if no_quality and schema.target:
         remarks.append(f"There is no part on the quality of predictions: {no_quality}.")
-    page = _page(frames, kept, None if no_quality else schema, remarks)
+    shown = _harmless(list(frames[1].columns))
+    named = replace(schema, score=shown.get(schema.score, ""), target=shown.get(schema.target, ""))
+    page = _page(
+        [frame.rename(columns=shown) for frame in frames],
+        [shown[name] for name in kept],
+        None if no_quality else named,
+        remarks,
+    )
     target.write_text(_with_banner(page, schema, remarks, [len(f) for f in frames]), encoding="utf-8")
     return remarks
+
+
+def harmless(text: str) -> str:
+    """Return a text that Evidently may write into its page: it escapes nothing, so a value could end its script.
+
+    >>> harmless("a</script><script>b")
+    'a‹/script›‹script›b'
+    """
+    return plain(text, 120).replace("<", "‹").replace(">", "›")
+
+
+def _harmless(names: Sequence[str]) -> dict[str, str]:
+    """Names as they may be shown, by name; no two become the same."""
+    shown: dict[str, str] = {}
+    for name in names:
+        wanted = harmless(name)
+        taken = sum(other == wanted or other.startswith(f"{wanted} (") for other in shown.values())
+        shown[name] = f"{wanted} ({taken + 1})" if taken else wanted
+    return shown
 
 
 def _fails_alone(name: str, frames: Sequence[Any]) -> str:
@@ -202,7 +175,7 @@ def _columns(rows: Rows, schema: ReportSchema, remarks: list[str]) -> dict[str, 
                 remarks.append(f"{plain(name, 80)} has {infinite:,} infinite values, which are left out.")
             columns[name] = np.where(np.isfinite(values.values), values.values, np.nan)
         else:
-            columns[name] = np.array([*values.categories, None], object)[values.codes]
+            columns[name] = np.array([*map(harmless, values.categories), None], object)[values.codes]
     if rows.score is not None:
         matrix = rows.score.reshape(len(rows.score), -1)
         for name, score in zip(schema.class_columns or (schema.score,), matrix.T, strict=False):
@@ -211,11 +184,11 @@ def _columns(rows: Rows, schema: ReportSchema, remarks: list[str]) -> dict[str, 
         if schema.task is Task.REGRESSION:
             columns[schema.target] = rows.label
         else:
-            words = np.array([*(schema.classes or (NEGATIVE, POSITIVE)), None], object)
+            words = np.array([*map(harmless, schema.classes or (NEGATIVE, POSITIVE)), None], object)
             known = np.isfinite(rows.label)
             columns[schema.target] = words[np.where(known, rows.label, -1).astype(np.int64)]
     if schema.classes and rows.score is not None:
-        words = np.array(schema.classes, object)
+        words = np.array([*map(harmless, schema.classes)], object)
         columns[PREDICTED] = words[np.nan_to_num(rows.score, nan=-np.inf).argmax(axis=1)]
     return columns
 

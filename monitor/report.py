@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.inspection import ReportError, ReportSchema, Rows, make_report, read_sample
+from monitor.inspection import ReportError, ReportSchema, Rows, make_report
 from monitor.logtable import SourceSection
 from monitor.message import plain
 from monitor.outcome import Task
@@ -123,6 +123,59 @@ def _read_rows(folder: Path) -> Rows:
             )
         score, label = (arrays[key] if key in arrays.files else None for key in ("score", "label"))
     return Rows(features=features, score=score, label=label)
+
+
+def read_sample(sample: Path, schema: ReportSchema) -> Rows:
+    """Return the training rows of a Parquet file, each feature decoded as production's; troubles are by feature."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    from monitor.sources import frame
+
+    table = pyarrow.parquet.read_table(sample)
+    features: dict[str, Values] = {}
+    troubles: dict[str, str] = {}
+    for name, kind in schema.features.items():
+        try:
+            features[name] = _decode(table, name, kind)
+        except (frame.FrameError, pa.ArrowException, KeyError, ValueError) as error:
+            troubles[name] = str(error.args[0] if error.args else error)
+    score = label = None
+    columns = schema.class_columns or ((schema.score,) if schema.score else ())
+    try:
+        if columns and set(columns) <= set(table.column_names):
+            found = [frame.floats(column, table[column]).values for column in columns]
+            score = np.column_stack(found) if schema.classes else found[0]
+        if schema.target in table.column_names:
+            column = table[schema.target]
+            label = (
+                frame.floats(schema.target, column).values
+                if schema.task is Task.REGRESSION
+                else frame.labels(schema.target, column, schema.classes, schema.positive)
+            )
+    except frame.FrameError as error:
+        troubles[schema.target or schema.score] = str(error)
+    return Rows(features=features, score=score, label=label, troubles=troubles)
+
+
+def _decode(table: Any, name: str, kind: Kind) -> Values:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from monitor.sources import arrow, frame
+
+    if name in table.column_names:
+        column = table[name]
+        if pa.types.is_temporal(column.type):
+            raise ValueError("times count from the time of their row, which the training sample does not keep")
+        return frame.floats(name, column) if kind is Kind.NUMERIC else frame.categories(column)
+    base = name.removesuffix(arrow.LENGTH).removesuffix(arrow.NORM)
+    if base not in table.column_names:
+        raise ValueError("the training sample does not have it")
+    whole = pa.concat_arrays(table[base].chunks) if table[base].num_chunks != 1 else table[base].chunk(0)
+    if pa.types.is_string(whole.type) or pa.types.is_large_string(whole.type):
+        return arrow.numbers(pc.utf8_length(whole))
+    return arrow.decode(base, whole, arrow.Decoding.LIST, np.zeros(len(whole), np.int64))[name]
 
 
 def main(folder: Path, target: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import logging
+import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
@@ -177,6 +178,18 @@ def test_no_spelling_of_an_inner_address_is_called(url: str) -> None:
     error = refused(WebhookChannel(url=SecretStr(url)))
     assert error.permanent
     assert "nothing was sent" in str(error)
+
+
+def test_the_address_that_was_judged_is_the_one_that_is_called(peer: HttpPeer, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve, addresses = socket.getaddrinfo, iter([HOST])
+
+    def rebinding(host: str, *rest: Any, **options: Any) -> Any:
+        return resolve(next(addresses, "127.0.0.2") if host == "rebinding.example" else host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    url = peer.url.replace(HOST, "rebinding.example")
+    send(WebhookChannel(url=SecretStr(url), allow_private=True), notification())
+    assert peer.requests[0].headers["host"].startswith("rebinding.example")
 
 
 def test_the_metadata_service_is_never_called() -> None:

@@ -26,7 +26,7 @@ from monitor.source import Batch, CategoryValues, Floats, NumericValues, Values
 from monitor.window import WindowSpec
 
 ROWS = 400
-EVIL = "<script>alert(1)</script>"
+EVIL = "</script><script>alert(1)</script>"
 
 
 def numbers(values: Any) -> NumericValues:
@@ -93,7 +93,8 @@ def test_bad_columns_are_left_out_with_their_reasons_and_the_rest_is_compared(tm
         "vanished": numbers(temp),
         "when": numbers(temp),
         "endless": numbers(temp),
-        EVIL: numbers(temp),
+        "broken": numbers(temp),
+        EVIL: texts([EVIL, "good"] * (ROWS // 2)),
     }
     stored = {
         "temp": temp,
@@ -108,7 +109,8 @@ def test_bad_columns_are_left_out_with_their_reasons_and_the_rest_is_compared(tm
         "vanished": temp,
         "when": [datetime(2013, 1, 1, tzinfo=UTC)] * ROWS,
         "endless": temp,
-        EVIL: ["no number"] * ROWS,
+        "broken": ["no number"] * ROWS,
+        EVIL: [EVIL, "good"] * (ROWS // 2),
         "p_late": score,
         "was_late": label > 0,
     }
@@ -137,7 +139,10 @@ def test_bad_columns_are_left_out_with_their_reasons_and_the_rest_is_compared(tm
     page = target.read_text(encoding="utf-8")
     assert all(name in page for name in ("carrier", "p_late", "was_late", "Accuracy"))
     assert "never is left out" in words(target)
-    assert EVIL not in page[: page.index("</header>")]
+    assert "broken is left out: it has no value in the training sample" in said
+    assert "script> is left out" not in said
+    assert "alert(1)" in page
+    assert "<script>alert" not in page  # Evidently itself escapes nothing
     assert "400 rows of the window against 400 rows of training" in words(target)
 
 
