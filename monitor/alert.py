@@ -360,7 +360,8 @@ def _describe(alert: Alert, tracks: Mapping[str, Mapping[str, Any]], findings: S
         alert,
         severity=severity,
         subject=first.subject,
-        title=first.message or alert.title,
+        # what opened it, or made it worse, names an episode; how it goes on is in its subjects
+        title=alert.title if alert.is_open and severity is alert.severity else first.message or alert.title,
         cause=first.cause or alert.cause,
         began_at=min(began, default=None),
         subjects=tuple(fact_of(f) for f in bad[:MOST_SUBJECTS]),

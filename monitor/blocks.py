@@ -51,8 +51,8 @@ def slack_blocks(message: Message) -> list[dict[str, Any]]:
     else:
         blocks.append({"type": "header", "text": {"type": "plain_text", "text": header, "emoji": False}})
     blocks.append(_context(_mrkdwn(where)))
-    if m.injected:
-        blocks.append(_context(f"🧪 *Injected for the demo:* {_mrkdwn(m.injected)}"))
+    if m.note:
+        blocks.append(_context(f"ℹ️ *Note:* {_mrkdwn(m.note)}"))
     if m.summary:
         blocks.append(_section(_mrkdwn(m.summary)))
     blocks += [_section(chunk) for chunk in _chunks([_fact(line) for line in m.facts] + ([m.more] if m.more else []))]

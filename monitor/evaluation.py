@@ -10,19 +10,18 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from monitor import episode, ledger, outbox, record, store
+from monitor import episode, ledger, record, store
 from monitor.alert import AlertRules
+from monitor.announcement import announce
 from monitor.check import Evidence, Performance, Stage
 from monitor.decision import Decision, Rules, State, decide
 from monitor.installation import CODE_VERSION, Installation, Monitored
 from monitor.ledger import Run
-from monitor.notification import Notification
 from monitor.outcome import OutcomeProfile
 from monitor.profile import Profile
 from monitor.proof import Proof, ProofRequest
 from monitor.recommendation import RecommendationState
 from monitor.reference import Reference
-from monitor.route import channels_of
 from monitor.source import Reading
 from monitor.store import StoredTile
 from monitor.tile import Tile, TileKey, TilePart, build_inputs, build_outcomes
@@ -87,9 +86,8 @@ def evaluate(
     )
     with installation.engine.begin() as conn:
         save(conn, watched, run, rows, decision, now=now, seconds=clock.perf_counter() - began)
-        for notification in () if quiet else decision.notifications:
-            channels = channels_for(installation, notification, decision)
-            outbox.put(conn, notification, channels, revision=run.revision)
+        if not quiet:
+            announce(conn, installation, decision, revision=run.revision)
     return Evaluated(decision=decision, rows=rows.reading.rows)
 
 
@@ -310,16 +308,3 @@ def save_performance(
         fallback_cost_per_prediction=None if watched.costs is None else watched.costs.fallback,
         currency=watched.currency,
     )
-
-
-def channels_for(installation: Installation, notification: Notification, decision: Decision) -> list[str]:
-    """Return the channels a message goes to, by the configured routes."""
-    told = [alert for alert in decision.alerts if alert.key in notification.alert_keys]
-    traits = {
-        "severity": {notification.severity.value},
-        "model": {notification.model},
-        "role": {notification.role},
-        "cause": {alert.cause.value for alert in told if alert.cause is not None},
-        "check": {str(fact["check"]) for alert in told for fact in alert.subjects},
-    }
-    return channels_of(installation.config.effective_routes(), traits)

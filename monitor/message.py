@@ -73,7 +73,7 @@ class Message:
     reason: str
     title: str
     summary: str
-    injected: str
+    note: str
     facts: tuple[Line, ...]
     facts_title: str
     more: str
@@ -121,7 +121,7 @@ def compose(notification: Notification) -> Message:
         reason=REASONS[told.reason],
         title=title,
         summary=plain(told.summary, 2000),
-        injected=plain(told.labelled_injected, 300),
+        note=plain(told.note, 300),
         facts=tuple(_line(fact) for fact in told.facts[:limit]),
         facts_title="In this period" if told.reason is Reason.DIGEST else "What was seen",
         more=f"and {more:,} more" if more else "",

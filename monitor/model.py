@@ -23,7 +23,7 @@ from monitor.check import Budget
 from monitor.deployment import CircuitSection, ReleaseSection, RetrainingSection, ServingSection
 from monitor.logtable import SourceSection
 from monitor.outcome import Task
-from monitor.section import Duration, PositiveDuration, Section, Timezone, refusal, suggestion
+from monitor.section import Duration, PositiveDuration, Section, Text, Timezone, refusal, suggestion
 from monitor.window import CalendarUnit, WindowSpec
 
 OFF: Mapping[str, Any] = {"enabled": False}
@@ -66,6 +66,23 @@ class ActiveSection(Section):
     def _ordered(self) -> Self:
         zone = ZoneInfo("UTC")
         if self.start and self.until and _moment(self.start, zone) >= _moment(self.until, zone):
+            raise refusal("must be later than from", "until")
+        return self
+
+
+class AnnotationSection(Section):
+    """Something that people should know about a time: a deployment, a migration, an injected fault."""
+
+    start: DayOrMoment = Field(alias="from")
+    """First day (or moment) that it is about."""
+    until: DayOrMoment
+    """First day (or moment) that it is not about any more."""
+    text: Text
+    """What stands in every message about that time."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if _moment(self.start, ZoneInfo("UTC")) >= _moment(self.until, ZoneInfo("UTC")):
             raise refusal("must be later than from", "until")
         return self
 
@@ -118,6 +135,8 @@ class ModelSection(Section):
     """Which windows are evaluated after a downtime: all, latest or none."""
     max_catch_up: PositiveDuration = timedelta(days=7)
     """Oldest window that is still caught up."""
+    annotations: tuple[AnnotationSection, ...] = ()
+    """What people should know about certain times; it stands in the messages about them."""
     holidays: tuple[str, ...] = ()
     """Countries (US, DE-BY) and dates (2013-12-24) that are no ordinary days."""
     false_alerts_per_month: float = Field(0.5, gt=0, le=30)
@@ -214,6 +233,11 @@ class ModelSection(Section):
             None if start is None else _moment(start, zone),
             None if until is None else _moment(until, zone),
         )
+
+    def notes_on(self, start: datetime, end: datetime) -> list[str]:
+        """Return the annotations that a span of time touches."""
+        zone = self.window_spec().zone
+        return [a.text for a in self.annotations if _moment(a.start, zone) < end and start < _moment(a.until, zone)]
 
     def is_enabled(self, check: str) -> bool:
         """Return whether a check runs; every check does unless it is switched off."""

@@ -72,8 +72,8 @@ class Notification:
     chart: Mapping[str, Any] | None = None
     role: str = "champion"
     model_version: str = ""
-    labelled_injected: str = ""
-    """In the demo: what was injected, so that nobody takes it for real."""
+    note: str = ""
+    """What people should know about this time, from the configuration's annotations."""
     possible_duplicate: bool = False
     """An earlier try may have arrived: the footer says so. The dispatcher sets it, nobody else."""
 

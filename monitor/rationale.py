@@ -98,7 +98,7 @@ class Rationale:
             why=self._why(action, gains),
             why_not=why_not,
             evidence=(self._facts(),),
-            expected_benefit=benefit,
+            expected_benefit=None if benefit is None else round(benefit, 2),
             expected_cost=cost,
             currency=None if benefit is None and cost is None else self._currency,
             train_since=self.recent_since if self.choice.best == "recent" else None,

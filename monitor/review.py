@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from monitor import episode, history, outbox
+from monitor.announcement import complete
 from monitor.check import Finding, Part, Severity, Verdict
 from monitor.digest import Flagged, digest
 from monitor.installation import Installation, Monitored
@@ -65,7 +66,7 @@ def review(installation: Installation, watched: Monitored, *, now: datetime) -> 
             detectable=detectable(findings),
             notes=notes(conn, watched, runs),
         )
-        return outbox.put(conn, told, list(wanted.to)) > 0
+        return outbox.put(conn, complete(installation, told), list(wanted.to)) > 0
 
 
 def detectable(rows: list[dict[str, Any]]) -> Mapping[str, str]:

@@ -175,7 +175,7 @@ CHANNELS: Mapping[str, type[Channel]] = {
 
 def _channel_tag(value: Any) -> str:
     kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
-    return f"({kind})" if kind in CHANNELS else "(added)"
+    return f"({kind})" if isinstance(kind, str) and kind in CHANNELS else "(added)"
 
 
 AnyChannel = Annotated[

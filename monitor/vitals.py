@@ -10,10 +10,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from monitor import episode, outbox, record, store
+from monitor import episode, record, store
+from monitor.announcement import announce
 from monitor.check import Evidence, Finding, Stage, Verdict
 from monitor.decision import Decision, State, decide
-from monitor.evaluation import CHAMPION, channels_for, current_reference, rules_of
+from monitor.evaluation import CHAMPION, current_reference, rules_of
 from monitor.installation import CODE_VERSION, Installation, Monitored
 from monitor.ledger import Run
 from monitor.process import ProcessGoneError, ProcessSample
@@ -107,8 +108,7 @@ class Vitals:
         store.save_memories(conn, run, decision.memories, keep=KEPT_MEMORIES)
         episode.save_alerts(conn, decision.alerts, at=now)
         episode.add_alert_events(conn, decision.transitions, at=now, window_start=run.window.start)
-        for notification in decision.notifications:
-            outbox.put(conn, notification, channels_for(self.installation, notification, decision))
+        announce(conn, self.installation, decision)
 
     def _row(self, sample: ProcessSample, findings: list[Finding]) -> Mapping[str, Any]:
         figures: dict[str, Any] = {}

@@ -369,7 +369,7 @@ class _Judge:
             case Task.BINARY:
                 said, came = outcome.mean("score_labelled"), float(outcome.joint[:, 1].sum()) / n
                 return (
-                    f"{came:.0%} of {n:,} labelled predictions came true, the model expected {said:.0%}; "
+                    f"{came:.0%} of {n:,} outcomes were positive, the model expected {said:.0%}; "
                     f"log loss {loss:.3f} against {usual:.3f} in training"
                 )
             case Task.MULTICLASS:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-
-from monitor.window import Window
+from datetime import date
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +49,3 @@ def injected_on(day: date, faults: Sequence[Fault] = FAULTS) -> str:
     ''
     """
     return next((fault.sentence for fault in faults if fault.covers(day)), "")
-
-
-def injected_in(window: Window, zone: str = "America/New_York", faults: Sequence[Fault] = FAULTS) -> str:
-    """Return the sentence of the fault that a daily window carries, or ""."""
-    from zoneinfo import ZoneInfo
-
-    start: datetime = window.start.astimezone(ZoneInfo(zone))
-    return injected_on(start.date(), faults)

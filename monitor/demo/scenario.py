@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from monitor.demo import flights
+from monitor.demo.fault import FAULTS, LEAK_SENTENCE
 
 PID_FILE = Path("run", "leak-injected-by-the-demo.pid")
 PAGE_PORT = 8080
@@ -50,6 +51,8 @@ models:
       process: {{pid_file: {pid_file}}}    # INJECTED: this process leaks memory on purpose
       every: 1s
     retraining: {{cost: 300}}
+    annotations:                    # what the demo injects is said in every message about its time
+{annotations}
 
 channels:
   ops: {{type: slack, webhook_url: "{webhook_url}"}}       # the demo's own catcher; see ./messages
@@ -63,10 +66,20 @@ channels:
 routes:
   - {{match: {{}}, to: [ops, team]}}
 alerts: {{k: 2, n: 3, recover: 3, repeat: {{critical: 24h}}, digest: {{every: week, to: [team]}}}}
-web: {{listen: "127.0.0.1:{page_port}"}}
+web: {{listen: "127.0.0.1:{page_port}", base_url: "http://127.0.0.1:{page_port}"}}
 retention: {{tiles: 100y, findings: 100y, samples: 100y, logs: 100y, reports: 100y}}    # the flights are of 2013
 security: {{allow_private_addresses: true}}     # the catcher is on this machine
 """
+
+
+ANNOTATIONS = (
+    *((fault.since, fault.until + timedelta(days=1), fault.sentence) for fault in FAULTS),
+    (date(2014, 2, 1), date(2100, 1, 1), LEAK_SENTENCE),  # the process lives now, not in the replayed year
+)
+
+
+def _annotation(since: date, until: date, text: str) -> str:
+    return f'      - {{from: {since}, until: {until}, text: "{text}"}}'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +108,7 @@ class Scenario:
             upstreams="\n".join(
                 f"        {name}: [{', '.join(members)}]" for name, members in flights.UPSTREAMS.items()
             ),
+            annotations="\n".join(_annotation(*about) for about in ANNOTATIONS),
             pid_file=PID_FILE.as_posix(),
             webhook_url=self.webhook_url,
             mail_port=self.mail_port,

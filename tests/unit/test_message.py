@@ -33,7 +33,7 @@ def everywhere(value: str, facts: int = 300) -> Notification:
         facts=tuple(Fact(subject=value, text=value, statistic=value, value=1.0) for _ in range(facts)),
         cost=value,
         next_step=value,
-        labelled_injected=value,
+        note=value,
         links={
             value: "javascript:alert(1)",
             f"{value}2": f"https://example.org/{value}?a=1&b=2|x>",
@@ -101,10 +101,10 @@ def test_a_message_says_size_threshold_count_cost_and_what_to_do() -> None:
             assert said in medium, said
 
 
-def test_what_is_injected_is_labelled_in_every_medium() -> None:
-    message = compose(notification(labelled_injected="°C instead of °F"))
+def test_a_note_on_the_time_stands_in_every_medium() -> None:
+    message = compose(notification(note="°C instead of °F"))
     for medium in (text(message), Tags(html(message)).words, " ".join(strings(slack_blocks(message)))):
-        assert re.search(r"injected for the demo:\W+°C instead of °F", medium, re.IGNORECASE)
+        assert re.search(r"note:\W+°C instead of °F", medium, re.IGNORECASE)
 
 
 def test_replies_are_short() -> None:

@@ -72,7 +72,7 @@ def test_a_day_far_off_is_critical_at_once_and_says_how_far() -> None:
     assert residual.direction == 1
     assert residual.effect is not None
     assert residual.effect > 0.2
-    assert "came true, the model expected" in residual.message
+    assert "outcomes were positive, the model expected" in residual.message
     assert residual.details["cost"].startswith("≈ USD ")
     assert residual.impact_cost is not None
     assert residual.impact_cost > 0
