@@ -88,7 +88,8 @@ class Daemon:
 
     def stop(self) -> None:
         """Stop claiming, drain what is under way within ten seconds, release the rest."""
-        self._scheduler.shutdown(wait=False)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
         self.dispatcher.stop()
         self.reporter.stop()
         self.worker.stop(self._evaluators)

@@ -22,6 +22,8 @@ from monitor.window import Window
 
 #: Attempts after which a run is given up; it stays in the ledger as dead and can be planned again by a person.
 MAX_ATTEMPTS = 5
+#: Pause before a run is tried again whose rows could not be read: that is the fault of no window.
+PAUSE = timedelta(minutes=1)
 RESCUED = "the process that ran it stopped renewing its lease"
 
 #: What `finish` may be told.
@@ -249,11 +251,16 @@ def fail(
     *,
     backoff: timedelta = timedelta(seconds=5),
     max_attempts: int = MAX_ATTEMPTS,
+    counts: bool = True,
 ) -> str:
     """Give the run back after an error; returns its new state.
 
-    It is ``planned`` again after a pause that doubles with each attempt, or ``dead`` after the last one.
+    It is ``planned`` again after a pause that doubles with each attempt, or ``dead`` after the last one. Without
+    ``counts`` the attempt was none, as while a database is away: it is planned again however long that lasts.
     """
+    if not counts:
+        again = {"state": "planned", "attempts": runs.c.attempts - 1, "reason": clean_text(error)}
+        return fenced(conn, run_id, token, {**again, "retry_at": sa.func.clock_timestamp() + PAUSE, **FREED})
     spent = runs.c.attempts >= max_attempts
     pause = sa.func.make_interval(0, 0, 0, 0, 0, 0, backoff.total_seconds() * sa.func.power(2, runs.c.attempts - 1))
     return fenced(
@@ -312,13 +319,17 @@ def rescue(conn: sa.Connection, *, max_attempts: int = MAX_ATTEMPTS) -> list[Run
     return [run_of(row) for row in rows]
 
 
-def last_window(conn: sa.Connection, model: str, role: str, part: str, *, states: Sequence[str] = ()) -> Window | None:
-    """The newest window the ledger knows, of any state unless told otherwise; None when it knows none."""
+def last_window(
+    conn: sa.Connection, model: str, role: str, part: str, *, states: Sequence[str] = (), kinds: Sequence[str] = ()
+) -> Window | None:
+    """The newest window the ledger knows, of any state and kind unless told otherwise; None when it knows none."""
     query = sa.select(runs.c.window_start, runs.c.window_end).where(
         runs.c.model == model, runs.c.role == role, runs.c.part == part
     )
     if states:
         query = query.where(runs.c.state.in_(states))
+    if kinds:
+        query = query.where(runs.c.kind.in_(kinds))
     row = conn.execute(query.order_by(runs.c.window_start.desc(), runs.c.window_end.desc()).limit(1)).one_or_none()
     return None if row is None else Window(start=row.window_start, end=row.window_end)
 

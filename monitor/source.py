@@ -195,6 +195,10 @@ class SourceError(Exception):
     """The logs cannot be read at all; the message is one sentence: what, which, what to do."""
 
 
+class SlowReadError(SourceError):
+    """A statement took longer than its limit, which may be for the rows of one window alone."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TileFacts:
     """What the source counted about one tile and model version, in the snapshot of its rows.

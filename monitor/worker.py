@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -20,6 +21,7 @@ from monitor.ledger import LeaseLost, Run
 from monitor.metrics import Metrics
 from monitor.model import CatchUp
 from monitor.review import review
+from monitor.source import SlowReadError, SourceError
 from monitor.window import Window
 
 log = logging.getLogger(__name__)
@@ -88,10 +90,13 @@ class Worker:
             done = evaluation.evaluate(self.installation, watched, run, now=now, quiet=self.quiet)
         except LeaseLost:
             log.warning("lost the run to another process; nothing was written", extra=extra)
+        except SourceError as error:
+            log.warning("a run waits: %s", error, extra=extra)
+            # logs that nobody can read are no fault of this window; one that is too slow to read must not hold up all
+            self._give_back(run, run.token, str(error), counts=isinstance(error, SlowReadError))
         except Exception as error:
             log.exception("a run failed", extra=extra)
-            with self.installation.engine.begin() as conn:
-                ledger.fail(conn, run.run_id, run.token, f"{type(error).__name__}: {error}")
+            self._give_back(run, run.token, f"{type(error).__name__}: {error}")
         finally:
             self.active.pop(run.run_id, None)
         if self.metrics is not None:
@@ -101,6 +106,13 @@ class Worker:
         for tell in self.told:
             tell()
         return True
+
+    def _give_back(self, run: Run, token: uuid.UUID, error: str, *, counts: bool = True) -> None:
+        try:
+            with self.installation.engine.begin() as conn:
+                ledger.fail(conn, run.run_id, token, error, counts=counts)
+        except LeaseLost:
+            log.warning("the run was taken over before it failed", extra={"model": run.model})
 
     def renew(self) -> None:
         """Renew the leases of what this process works on, on connections of their own."""
@@ -119,6 +131,10 @@ class Worker:
                 busy = self.work(self.clock())
             except sa.exc.OperationalError:
                 log.warning("the store cannot be reached; trying again", exc_info=True)
+                busy = False
+            except Exception:
+                # an evaluator that ended would leave windows to nobody; what it held comes back when its lease ends
+                log.exception("an evaluator stumbled")
                 busy = False
             if not busy:
                 self.awake.wait(TICK.total_seconds())
@@ -152,7 +168,8 @@ class Worker:
         timer.cancel()
         for run in list(self.active.values()):
             assert run.token is not None
-            with self.installation.pulse.begin() as conn:
+            # it may have been finished since it was listed
+            with contextlib.suppress(LeaseLost), self.installation.pulse.begin() as conn:
                 ledger.release(conn, run.run_id, run.token)
 
 
@@ -193,7 +210,8 @@ def due_windows(
 
 def plan_windows(conn: sa.Connection, watched: Monitored, stage: Stage, *, now: datetime) -> None:
     """Write a model's due windows into the ledger; windows beyond the catch-up policy are written as skipped."""
-    last = ledger.last_window(conn, watched.name, CHAMPION, stage.value)
+    # what a person asked for says nothing about the windows before it
+    last = ledger.last_window(conn, watched.name, CHAMPION, stage.value, kinds=["scheduled"])
     planned, skipped = due_windows(watched, stage, last, now=now)
     if skipped:
         reason = f"older than max_catch_up when it could be evaluated (catch_up: {watched.section.catch_up})"

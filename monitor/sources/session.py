@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pyarrow as pa
 from psycopg import sql
 
-from monitor.source import SourceError
+from monitor.source import SlowReadError, SourceError
 
 BATCH_BYTES = 8 << 20  # of an Arrow batch: bounds what a read holds whatever the rows are like
 CONNECT_TIMEOUT = 15  # seconds
@@ -168,7 +168,7 @@ def explained(error: Exception, url: str) -> SourceError:
             f"The source database {where} refused the login ({said}); correct user and password in source.url."
         )
     if state == "57014":
-        return SourceError(
+        return SlowReadError(
             f"A statement on {where} took longer than limits.statement_timeout; add an index on the time column "
             "(`monitor doctor` prints the statement) or raise the limit."
         )

@@ -1,0 +1,148 @@
+"""Rules of planning and evaluating: no window is passed over or given up for a fault that is not its own."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from monitor import ledger, schema
+from monitor.daemon import Daemon
+from monitor.embedded import Database
+from monitor.installation import Installation, load_config
+from monitor.window import Window
+from monitor.worker import Worker
+
+DAY = timedelta(days=1)
+FIRST = datetime(2013, 4, 1, tzinfo=UTC)
+NOW = FIRST + 4 * DAY + timedelta(hours=1)
+
+CONFIG = """
+store: {{url: "{url}"}}
+models:
+  m:
+    active: {{from: 2013-04-01}}
+    source:
+      url: store
+      table: logged
+      time: at
+      id: id
+      features: {{x: numeric}}
+      prediction: {{score: p}}
+    window: {{calendar: day, timezone: UTC}}
+web: {{listen: "127.0.0.1:{port}"}}
+"""
+
+
+@pytest.fixture
+def installation(tmp_path: Path, database: Database) -> Iterator[Installation]:
+    file = tmp_path / "monitor.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        file.write_text(CONFIG.format(url=database.url, port=taken.getsockname()[1]))
+        url = schema.database_url(database.url).render_as_string(False)
+        installation = Installation(config=load_config(file, {}), url=url)
+        yield installation
+        installation.close()
+
+
+def log_rows(installation: Installation) -> None:
+    with installation.engine.begin() as conn:
+        conn.execute(sa.text("CREATE TABLE logged (id text, at timestamptz, x float8, p float8)"))
+        conn.execute(
+            sa.text("INSERT INTO logged SELECT i, :at + i * interval '1 hour', i, 0.5 FROM generate_series(0, 95) i"),
+            {"at": FIRST},
+        )
+
+
+def runs(installation: Installation) -> list[Any]:
+    with installation.engine.begin() as conn:
+        query = "SELECT window_start, state, rows_read FROM monitor.run ORDER BY window_start"
+        return list(conn.execute(sa.text(query)).all())
+
+
+def retry_at_once(installation: Installation) -> None:
+    with installation.engine.begin() as conn:
+        conn.execute(sa.text("UPDATE monitor.run SET retry_at = NULL"))
+
+
+def test_every_window_since_the_model_went_live_is_evaluated_once(installation: Installation) -> None:
+    log_rows(installation)
+    worker = Worker(installation=installation)
+    assert (worker.advance(NOW), worker.advance(NOW)) == (4, 0)
+    assert runs(installation) == [(FIRST + i * DAY, "done", 24) for i in range(4)]
+
+
+def test_what_a_person_asked_for_first_leaves_no_gap_before_it(installation: Installation) -> None:
+    with installation.engine.begin() as conn:
+        asked = Window(start=FIRST + 2 * DAY, end=FIRST + 3 * DAY)
+        ledger.materialise(conn, "m", "champion", "inputs", [asked], kind="manual")
+    Worker(installation=installation).plan(NOW)
+    assert [start for start, _, _ in runs(installation)] == [FIRST + i * DAY for i in range(4)]
+
+
+def test_a_window_whose_logs_cannot_be_read_waits_for_them_however_long(installation: Installation) -> None:
+    worker = Worker(installation=installation)
+    worker.plan(NOW)
+    for _ in range(2 * ledger.MAX_ATTEMPTS):
+        assert worker.work(NOW)
+        retry_at_once(installation)
+    log_rows(installation)
+    assert worker.advance(NOW) == 4
+    assert {state for _, state, _ in runs(installation)} == {"done"}
+
+
+def test_a_window_that_is_too_slow_to_read_holds_up_the_others_for_a_while_only(installation: Installation) -> None:
+    log_rows(installation)
+    with installation.engine.begin() as conn:
+        conn.execute(sa.text("ALTER TABLE logged RENAME TO quick"))
+        conn.execute(
+            sa.text(
+                "CREATE VIEW logged AS SELECT id, at, p,"
+                " CASE WHEN at < '2013-04-02+0' THEN (SELECT quick.x FROM pg_sleep(10)) ELSE x END AS x FROM quick"
+            )
+        )
+    source = installation.source("m")
+    source._sessions.statement_timeout = timedelta(milliseconds=300)
+    worker = Worker(installation=installation)
+    worker.plan(NOW)
+    for _ in range(ledger.MAX_ATTEMPTS):
+        assert worker.work(NOW)
+        retry_at_once(installation)
+    worker.advance(NOW)
+    assert [state for _, state, _ in runs(installation)] == ["dead", "done", "done", "done"]
+
+
+class Usurped:
+    """A source that fails just after another process has taken the run over."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._engine = installation.engine
+
+    def read_inputs(self, *_: object, **__: object) -> None:
+        with self._engine.begin() as conn:
+            conn.execute(sa.text("UPDATE monitor.run SET token = :t WHERE state = 'running'"), {"t": uuid4()})
+        raise RuntimeError("the rows were strange")
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+def test_a_run_that_fails_after_it_was_taken_over_stays_with_the_new_owner(installation: Installation) -> None:
+    installation.sources["m"] = Usurped(installation)  # type: ignore[assignment]  # all that a run asks of a source
+    worker = Worker(installation=installation)
+    worker.plan(NOW)
+    assert worker.work(NOW)
+    assert [state for _, state, _ in runs(installation)] == ["running", "planned", "planned", "planned"]
+
+
+def test_a_daemon_whose_port_is_taken_says_so_and_ends(installation: Installation) -> None:
+    daemon = Daemon(installation=installation, clock=lambda: NOW)
+    with pytest.raises(OSError, match=r"127\.0\.0\.1"):
+        daemon.start()
+    daemon.stop()
