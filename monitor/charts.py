@@ -59,10 +59,10 @@ def _height(above: float, span: float) -> int:
 
 
 def main_line(chart: Mapping[str, Any]) -> tuple[str, Values]:
-    """Return name and values of the first line, which is what a sparkline shows; ("", ()) where there is none."""
-    for name, values in (chart.get("lines") or {}).items():
-        return str(name), values
-    return "", ()
+    """Return name and values of the line named by ``main``, else of the first: what a sparkline shows."""
+    lines = chart.get("lines") or {}
+    name = chart.get("main", next(iter(lines), ""))
+    return str(name), lines.get(name, ())
 
 
 async def picture(chart: Mapping[str, Any], format: Format = "png", *, seconds: float = 30.0) -> bytes:  # noqa: A002  # matplotlib's word

@@ -39,8 +39,10 @@ def digest(
     been seen ("0.08 on the share of late flights").
     """
     by_feature: dict[str, list[Finding]] = {}
+    seen: dict[str, set[str]] = {}
     for item in flagged:
         by_feature.setdefault(item.finding.subject, []).append(item.finding)
+        seen.setdefault(item.finding.subject, set()).add(item.window_label)
 
     def shift(findings: Sequence[Finding]) -> tuple[float, float]:
         return (
@@ -53,7 +55,7 @@ def digest(
         Fact(
             subject=feature,
             statistic=worst.statistic,
-            text=f"{len(findings)} of {windows} windows; {worst.message or worst.statistic}",
+            text=f"{len(seen[feature])} of {windows} windows; {worst.message or worst.statistic}",
             value=worst.value,
             effect=worst.effect,
             threshold=worst.threshold,
@@ -76,8 +78,8 @@ def digest(
     if facts:
         parts.append(f"{len(ranked)} feature{'s' * (len(ranked) > 1)} moved, most important first.")
     if detectable:
-        seen = "; ".join(f"{subject}: {size}" for subject, size in detectable.items())
-        parts.append(f"A window would have shown: {seen}.")
+        shown = "; ".join(f"{subject}: {size}" for subject, size in detectable.items())
+        parts.append(f"A window would have shown: {shown}.")
     if silences:
         parts.append("Silenced: " + "; ".join(silences) + ".")
     parts.extend(notes)

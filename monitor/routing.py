@@ -38,6 +38,12 @@ ADVICE = {
 }
 
 
+STEPS: Mapping[Action, str] = {
+    Action.RETRAIN: "Retrain the model, then store its training profile.",
+    Action.RECALIBRATE: "Put the new cut-off or the recalibration in front of the model.",
+    Action.GET_LABELS: "Get outcomes sooner.",
+}
+"""The first thing to do after each advice."""
 EVIDENCE: Mapping[str, str] = {
     "windows": "windows judged",
     "skill": "skill against a constant answer",
@@ -224,7 +230,8 @@ def _advice(recommendation: Recommendation, scene: Scene) -> Notification:
         if name in EVIDENCE and value is not None
     ]
     severity = Severity.INFO if action is Action.WATCH else Severity.WARNING
-    since = "" if recommendation.train_since is None else f" Train on rows since {recommendation.train_since:%d %b %Y}."
+    since = "" if recommendation.train_since is None else f"Train on rows since {recommendation.train_since:%d %b %Y}."
+    decide = "" if action is Action.WATCH else f"Decide: monitor recommendations approve|dismiss {recommendation.id}"
     return Notification(
         id=scene.new_id(),
         model=scene.model,
@@ -241,7 +248,7 @@ def _advice(recommendation: Recommendation, scene: Scene) -> Notification:
         window_label=scene.label,
         facts=facts[:MOST_FACTS],
         cost=money,
-        next_step=f"{recommendation.why_not}{since}".strip(),
+        next_step=" ".join(part for part in (STEPS.get(action, ""), recommendation.why_not, since, decide) if part),
         role=scene.role,
         model_version=scene.model_version,
     )
@@ -297,8 +304,13 @@ def _bad(findings: Any) -> list[Finding]:
 
 
 def _facts(said: Sequence[Finding]) -> list[Fact]:
-    """Return the findings as lines; the first one's words are the summary already, so its line gives the figures."""
-    return [_fact(f, f.message if i and f.message else _figures(f)) for i, f in enumerate(said[:MOST_FACTS])]
+    """Return the findings as lines: in words, or as figures where the words were said already."""
+    heard = {"", said[0].message} if said else {""}
+    facts = []
+    for finding in said[:MOST_FACTS]:
+        facts.append(_fact(finding, _figures(finding) if finding.message in heard else finding.message))
+        heard.add(finding.message)
+    return facts
 
 
 def _figures(finding: Finding) -> str:

@@ -403,7 +403,8 @@ def _chart(series: list[dict[str, Any]], task: Task) -> dict[str, Any]:
         return {"title": "capped absolute error", "x": x, "lines": {"error": [point["loss"] for point in recent]}}
     said = [point["said"] for point in recent]
     came = [None if p["said"] is None or p["residual"] is None else p["said"] + p["residual"] for p in recent]
-    return {"title": "expected and realised share", "x": x, "lines": {"realised": came, "expected": said}}
+    lines = {"realised": came, "expected": said}
+    return {"title": "realised and expected share", "x": x, "lines": lines, "main": "realised"}
 
 
 def _short(x: float, digits: int = 6) -> float | None:
