@@ -10,7 +10,7 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
@@ -490,8 +490,14 @@ def _facts(rows: Sequence[tuple[Any, ...]], tiles: Sequence[Window]) -> tuple[li
                 fingerprint=Fingerprint(count=count, total=int(total)),
             )
         )
-    last = max((row[8] for row in rows), default=None)
+    last = max((_moment(row[8]) for row in rows if row[8] is not None), default=None)
     return sorted(found, key=lambda f: (f.window, f.version)), sum(row[5] for row in rows), last
+
+
+def _moment(value: date) -> datetime:
+    """Return a time, or the beginning of a date, as an aware time; without a zone it is UTC."""
+    moment = value if isinstance(value, datetime) else datetime.combine(value, time())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _with_strays(reading: Reading, facts: Sequence[TileFacts], strays: tuple[int, int] | None) -> Reading:
