@@ -108,7 +108,7 @@ def test_twice_the_usual_for_three_samples_is_critical_with_both_figures(pace: t
     assert finding.family == "resource:serve"
     assert finding.message.startswith("serve uses ")
     assert "times its usual" in finding.message
-    assert finding.reference_value == pytest.approx(200 * MB, rel=0.02)
+    assert finding.details["baseline_rss_bytes"] == pytest.approx(200 * MB, rel=0.02)
 
 
 @PACES
@@ -127,7 +127,7 @@ def test_before_the_usual_is_known_nothing_is_said_to_be_well() -> None:
 def test_loading_after_a_start_is_not_the_usual() -> None:
     watch = Watch()
     watch.alerts([900] * 10 + [200] * 30)
-    assert watch.see(200)["rss_ratio"].reference_value == 200 * MB
+    assert watch.see(200)["rss_ratio"].details["baseline_rss_bytes"] == 200 * MB
 
 
 def test_what_is_open_closes_only_well_below_the_threshold() -> None:
@@ -142,10 +142,10 @@ def test_a_fault_is_not_learned_while_it_lasts_and_is_the_usual_after_a_week() -
     day = 48
     assert watch.alerts([500] * 6 * day) == [(2, "rss_ratio")]
     assert is_open(watch.see(500)["rss_ratio"])
-    assert watch.see(500)["rss_ratio"].reference_value == 200 * MB
+    assert watch.see(500)["rss_ratio"].details["baseline_rss_bytes"] == 200 * MB
     watch.alerts([500] * 2 * day)
     finding = watch.see(500)["rss_ratio"]
-    assert (finding.verdict, finding.reference_value) == (Verdict.OK, 500 * MB)
+    assert (finding.verdict, finding.details["baseline_rss_bytes"]) == (Verdict.OK, 500 * MB)
 
 
 def test_busy_hours_are_ordinary_from_the_fourth_day_on_but_more_than_them_is_not() -> None:
@@ -167,7 +167,7 @@ def test_another_model_version_has_another_usual() -> None:
     watch = healthy(Watch())
     watch.version = "2"
     assert watch.alerts([600] * 100) == []
-    assert watch.see(600)["rss_ratio"].reference_value == 600 * MB
+    assert watch.see(600)["rss_ratio"].details["baseline_rss_bytes"] == 600 * MB
 
 
 def test_the_usual_survives_a_restart() -> None:
