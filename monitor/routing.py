@@ -180,16 +180,11 @@ def _reply(transition: Transition, findings: Sequence[Finding], scene: Scene) ->
     group = group_of(alert.family)
     said = _bad(findings)
     headline = _headline(group, transition, [alert])
-    match transition.tell:
-        case Reason.RESOLVED:
-            since = (
-                "" if alert.opened_window_start is None else f" It was open since {alert.opened_window_start:%d %b %Y}."
-            )
-            headline, summary = f"Over: {headline}", f"Back within what training showed.{since}"
-        case Reason.REPEATED:
-            headline, summary = f"Still: {headline}", _summary(transition, said)
-        case _:
-            headline, summary = f"Again: {headline}", _summary(transition, said)
+    summary = _summary(transition, said)
+    if transition.tell is Reason.RESOLVED:
+        opened = alert.opened_window_start
+        since = "" if opened is None else f" It was open since {opened:%d %b %Y}."
+        summary = f"Back within what training showed.{since}"
     severity = Severity.INFO if transition.tell is Reason.RESOLVED else alert.severity
     costs = [str(f.details["cost"]) for f in said if f.details.get("cost")]
     return Notification(
