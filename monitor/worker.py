@@ -45,8 +45,6 @@ class Worker:
     active: dict[uuid.UUID, Run] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
     awake: threading.Event = field(default_factory=threading.Event)
-    quiet: bool = False
-    """Whether messages are left out, as in a backfill: the history is complete, nobody is told."""
     metrics: Metrics | None = None
     told: list[Callable[[], None]] = field(default_factory=list)
     """Called after every committed run: there may be something to send."""
@@ -87,7 +85,8 @@ class Worker:
         began, done = time.perf_counter(), None
         try:
             watched = self.installation.model(run.model)
-            done = evaluation.evaluate(self.installation, watched, run, now=now, quiet=self.quiet)
+            # whoever of several processes evaluates a backfill: the history is complete, nobody is told
+            done = evaluation.evaluate(self.installation, watched, run, now=now, quiet=run.kind == "backfill")
         except LeaseLost:
             log.warning("lost the run to another process; nothing was written", extra=extra)
         except SourceError as error:
@@ -219,3 +218,15 @@ def plan_windows(conn: sa.Connection, watched: Monitored, stage: Stage, *, now: 
     if planned:
         wait = wait_of(watched, stage)
         ledger.materialise(conn, watched.name, CHAMPION, stage.value, planned, wait=wait)
+
+
+def plan_anew(conn: sa.Connection, watched: Monitored, windows: Sequence[Window], *, kind: str, now: datetime) -> None:
+    """Plan windows that a person asks for, in all stages that are due; one that was evaluated gets a new revision.
+
+    Nobody is told of what comes of the kind ``backfill``.
+    """
+    for stage in stages(watched):
+        wait = wait_of(watched, stage)
+        due = [window for window in windows if window.end + wait <= now]
+        ledger.materialise(conn, watched.name, CHAMPION, stage.value, due, wait=wait, kind=kind)
+        ledger.revise(conn, watched.name, CHAMPION, stage.value, due, due_at=now, reason="asked for", kind=kind)

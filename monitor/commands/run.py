@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from monitor import history, journal, ledger
+from monitor import history, journal
 from monitor.check import Stage
 from monitor.command import (
     CommandError,
@@ -28,10 +28,9 @@ from monitor.command import (
     show,
 )
 from monitor.config import ConfigError, inactive_parts, remarks
-from monitor.evaluation import CHAMPION
 from monitor.installation import Installation, Monitored, load_config, opened
 from monitor.window import Window
-from monitor.worker import Worker, stages, wait_of
+from monitor.worker import Worker, plan_anew, stages, wait_of
 
 VERDICT_CODES = {"ok": ExitCode.OK, "warning": ExitCode.WARNING, "critical": ExitCode.WARNING}
 
@@ -162,22 +161,17 @@ def backfill(
         windows = list(watched.spec.between(first, min(last, now())))
         if not windows:
             raise CommandError(f"There is no closed window of {model} from {since} to {until}.")
-        done = evaluate_windows(installation, watched, windows, kind="backfill", quiet=not notify)
+        done = evaluate_windows(installation, watched, windows, kind="manual" if notify else "backfill")
     say(f"Evaluated {done} runs of {len(windows)} windows.")
     return ExitCode.OK
 
 
-def evaluate_windows(
-    installation: Installation, watched: Monitored, windows: list[Window], *, kind: str, quiet: bool = False
-) -> int:
+def evaluate_windows(installation: Installation, watched: Monitored, windows: list[Window], *, kind: str) -> int:
     """Plan the windows in all stages that are due, evaluate them in order, return how many runs were done."""
     at = now()
-    worker = Worker(installation=installation, quiet=quiet)
+    worker = Worker(installation=installation)
     with installation.engine.begin() as conn:
-        for stage in stages(watched):
-            due = [window for window in windows if window.end + wait_of(watched, stage) <= at]
-            ledger.materialise(conn, watched.name, CHAMPION, stage.value, due, wait=wait_of(watched, stage), kind=kind)
-            ledger.revise(conn, watched.name, CHAMPION, stage.value, due, due_at=at, reason="asked for", kind=kind)
+        plan_anew(conn, watched, windows, kind=kind, now=at)
     total = sum(len(stages(watched)) for _ in windows)
     done = 0
     with Progress(

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from monitor import ledger, schema
+from monitor import ledger, schema, store
 from monitor.daemon import Daemon
 from monitor.embedded import Database
 from monitor.installation import Installation, load_config
+from monitor.outcome import Task
+from monitor.reference import build_reference
+from monitor.source import Batch, NumericValues
 from monitor.window import Window
-from monitor.worker import Worker
+from monitor.worker import Worker, plan_anew
 
 DAY = timedelta(days=1)
 FIRST = datetime(2013, 4, 1, tzinfo=UTC)
@@ -36,6 +40,7 @@ models:
       features: {{x: numeric}}
       prediction: {{score: p}}
     window: {{calendar: day, timezone: UTC}}
+    checks: {{drift: {{thresholds: {{psi: 0.25}}}}}}
 web: {{listen: "127.0.0.1:{port}"}}
 """
 
@@ -116,6 +121,41 @@ def test_a_window_that_is_too_slow_to_read_holds_up_the_others_for_a_while_only(
         retry_at_once(installation)
     worker.advance(NOW)
     assert [state for _, state, _ in runs(installation)] == ["dead", "done", "done", "done"]
+
+
+def train_elsewhere(installation: Installation) -> None:
+    """Store a training profile that the logged rows are far from."""
+    rng = np.random.default_rng(0)
+    n = 60 * 24
+    start = FIRST - 60 * DAY
+    batch = Batch(
+        rows=n,
+        time=round(start.timestamp()) * 1_000_000 + np.arange(n) * 3_600_000_000,
+        columns={"x": NumericValues(values=rng.normal(-100, 1, n), missing=np.zeros(n, bool))},
+        score=rng.random(n),
+    )
+    spec = installation.model("m").spec
+    reference = build_reference(
+        batch, model="m", version="1", task=Task.BINARY, spec=spec, created_at=FIRST, rows=n, source="a test"
+    )
+    with installation.engine.begin() as conn:
+        store.save_reference(conn, model="m", body=reference.to_bytes(), active_from=FIRST, rows=n)
+
+
+@pytest.mark.parametrize(("notify", "told"), [(False, 0), (True, 1)])
+def test_nobody_hears_of_a_backfill_unless_asked_whoever_evaluates_it(
+    installation: Installation, notify: bool, told: int
+) -> None:
+    log_rows(installation)
+    train_elsewhere(installation)
+    windows = [Window(start=FIRST + i * DAY, end=FIRST + (i + 1) * DAY) for i in range(4)]
+    with installation.engine.begin() as conn:
+        plan_anew(conn, installation.model("m"), windows, kind="manual" if notify else "backfill", now=NOW)
+    daemon = Worker(installation=installation)
+    assert daemon.advance(NOW) == 4
+    with installation.engine.begin() as conn:
+        assert conn.execute(sa.text("SELECT count(*) FROM monitor.notification")).scalar_one() == told
+        assert conn.execute(sa.text("SELECT count(*) FROM monitor.alert WHERE state = 'firing'")).scalar_one()
 
 
 class Usurped:
