@@ -104,6 +104,11 @@ class Reporter:
             except (ReportError, SourceError) as error:
                 note = str(error)
                 log.warning("no report: %s", error, extra={"model": wanted.model})
+            except sa.exc.OperationalError:
+                raise  # the store is away, not the report impossible
+            except Exception as error:
+                note = f"The report failed with {type(error).__name__}; the log of the monitor says where."
+                log.exception("a report failed", extra={"model": wanted.model})
         with self.installation.pulse.begin() as conn:
             history.save_report(
                 conn,
