@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
+from monitor.memo import per_reference
 from monitor.outcome import OutcomeProfile
 from monitor.reference import Reference
 from monitor.stats.calibration import Calibration, calibrate
@@ -27,7 +27,7 @@ class Expectation:
     loss: float
 
 
-@lru_cache(maxsize=32)
+@per_reference
 def expectation_of(reference: Reference) -> Expectation | None:
     """Return what a reference leads one to expect; None when it has no outcomes."""
     windows = [outcome for outcome in reference.outcomes if outcome is not None and outcome.labelled]

@@ -22,7 +22,6 @@ FORMAT = 1
 MAGIC = b"DMOC"
 FLOOR = 1e-4  # probabilities are clipped to [FLOOR, 1 - FLOOR] in the log loss, so one certain mistake stays finite
 SCORE_BINS = 200
-VALUE_BINS = 64
 DELAY_EDGES = np.geomspace(60.0, 90 * 86_400.0, 63)  # label delay from a minute to 90 days
 
 

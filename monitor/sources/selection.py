@@ -16,7 +16,6 @@ from monitor.sources.catalog import ColumnDescription, Family, TableDescription,
 
 NUMBERS = (Family.INTEGER, Family.DECIMAL, Family.BOOLEAN, Family.INTERVAL, Family.TIMESTAMP, Family.DATE)
 PLAIN_NUMBERS = ("int2", "int4", "int8", "float4", "float8", "numeric", "bool")
-TEXTS = (Family.TEXT, Family.ENUM, Family.UUID, Family.OTHER)
 NUMERIC_ARRAYS = ("_int2", "_int4", "_int8", "_float4", "_float8", "_numeric")
 # Half a pair of UTF-16 or NUL is text that json keeps and refuses to hand out.
 _SUSPECT = r"\\u(0000|[dD][89a-fA-F])"
