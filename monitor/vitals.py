@@ -44,8 +44,10 @@ class Vitals:
         """Take one measurement and store what follows from it; a process that is gone is a measurement too."""
         with self.installation.engine.begin() as conn:
             reference = current_reference(conn, self.installation, self.watched, at=now)
-            version = None if reference is None else reference.version
-            sample = self._sample(now, version)
+        version = None if reference is None else reference.version
+        # outside of any transaction: a process on another machine may take its time to answer
+        sample = self._sample(now, version)
+        with self.installation.engine.begin() as conn:
             run = self._run(now, version)
             evidence = Evidence(
                 model=self.watched.name,
