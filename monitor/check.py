@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -293,6 +294,7 @@ class Check(Protocol):
         ...
 
 
+log = logging.getLogger(__name__)
 checks: Registry[Check] = Registry("monitor.checks")
 register = checks.register
 
@@ -309,7 +311,9 @@ def run_checks(active: Mapping[str, Check], evidence: Evidence) -> Iterable[tupl
             judgement = check.run(evidence)
         except MissingEvidenceError as missing:
             judgement = _inconclusive(name, evidence, str(missing), "missing evidence")
-        except Exception as error:  # noqa: BLE001  # any fault of one check must leave the others running
+        except Exception as error:  # any fault of one check must leave the others running
+            where = {"model": evidence.model, "check": name, "window": evidence.window.start.isoformat()}
+            log.exception("a check failed", extra=where)
             judgement = _inconclusive(name, evidence, f"{type(error).__name__}: {error}", "check failed")
         yield name, judgement
 
