@@ -1,4 +1,4 @@
-"""Tiles: stored pieces of a model's time. A window is the merge of its tiles, so no row is read twice."""
+"""Tiles: stored pieces of a model's time. A window is the merge of its tiles, in any order."""
 
 from __future__ import annotations
 

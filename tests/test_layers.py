@@ -21,7 +21,20 @@ DECISIONS |= {"advice", "proof", "trial", "expectation", "metric"}
 CORE = NOUNS | DECISIONS | {"stats", "checks"}
 SQL = {"tables", "store", "ledger", "outbox", "schema", "sources", "migrations"}
 SQL |= {"history", "record", "episode", "retention", "copying", "latest"}  # parts of the store in files of their own
-TOP = {"announcement", "evaluation", "vitals", "review", "reporting", "worker", "daemon", "web", "page", "api", "cli", "commands"}
+TOP = {
+    "announcement",
+    "evaluation",
+    "vitals",
+    "review",
+    "reporting",
+    "worker",
+    "daemon",
+    "web",
+    "page",
+    "api",
+    "cli",
+    "commands",
+}
 TOP |= {"demo", "__main__"}
 ENGINES = {"installation", "dispatcher", "failure"}  # they make an engine, hold one, or put its errors into words
 LIBRARIES = {"sqlalchemy", "psycopg", "httpx", "psutil", "apscheduler", "pyarrow", "pandas", "aiosmtplib", "litestar"}
@@ -101,6 +114,12 @@ def test_sql_is_written_only_in_the_store_and_the_sources() -> None:
     asking = re.compile(r"\bsa\.(text|select|insert|update|delete|table|column)\(|exec_driver_sql\(|sql\.SQL\(")
     writing = {m for m, path in SOURCES.items() if layer(m) != "demo" and asking.search(path.read_text())}
     assert not {m for m in writing if layer(m) not in SQL}
+
+
+def test_every_module_has_its_phrase_in_the_map() -> None:
+    written = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    mapped = [m for m in SOURCES if layer(m) not in {"demo", "commands"} and not m.rpartition("/")[2].startswith("__")]
+    assert not [m for m in mapped if not re.search(rf"\b{m.rpartition('/')[2]}\b", written)]
 
 
 def test_nothing_imports_what_is_above_it() -> None:
