@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from monitor.column import Layout
 from monitor.outcome import FLOOR, Task
 from monitor.proof import Gain, Proof, ProofRequest
 from monitor.reference import Reference, cut_timeline
-from monitor.source import Batch, Bools, CategoryValues, Floats, Ints, NumericValues
+from monitor.source import Batch, Bools, CategoryValues, Floats, Ints, NumericValues, RowSource
 from monitor.stats.resampling import mean_with_error
 from monitor.window import Window
 
@@ -37,22 +37,6 @@ FEWEST_FIT_ROWS = 500
 FURTHEST = timedelta(days=400)  # back from the judged windows
 DEADLINE = 600.0  # seconds
 FOLDS = 9
-
-
-class RowSource(Protocol):
-    """Where logged rows can be sampled from."""
-
-    def sample(
-        self,
-        windows: Sequence[Window],
-        limit: int,
-        with_labels: bool = False,
-        *,
-        now: datetime,
-        layout: Layout | None = None,
-    ) -> Batch:
-        """Return at most ``limit`` rows of the windows."""
-        ...
 
 
 def matrix_of(batches: Sequence[Batch]) -> list[Matrix]:
@@ -158,7 +142,7 @@ def compare(
             continue
         score = fit_predict(task, fit[use], fit_label[use], judged)
         gain = before - losses(task, label, score, cap)
-        mean, error = mean_with_error(_by_window(gain, place))
+        mean, error = mean_with_error(window_means(gain, place))
         found[name] = Gain(
             mean=mean,
             error=error,
@@ -170,7 +154,8 @@ def compare(
     return found
 
 
-def _by_window(values: Floats, place: Ints) -> Floats:
+def window_means(values: Floats, place: Ints) -> Floats:
+    """Return the mean of each window that has values; ``place`` is the window of each."""
     count = np.bincount(place)
     return np.asarray(np.bincount(place, weights=values)[count > 0] / count[count > 0], np.float64)
 
@@ -188,7 +173,7 @@ def _saved(
         def spent(p: Floats) -> Floats:
             return np.asarray(under * np.maximum(label - p, 0) + over * np.maximum(p - label, 0), np.float64)
 
-        return float(_by_window(spent(champion) - spent(score), place).mean())
+        return float(window_means(spent(champion) - spent(score), place).mean())
     if decision is None or costs.false_positive is None or costs.false_negative is None:
         return None
     alarm, miss = costs.false_positive, costs.false_negative
@@ -198,7 +183,7 @@ def _saved(
     def paid(said: Bools) -> Floats:
         return np.asarray(np.where(said, alarm * (label == 0), miss * (label == 1)), np.float64)
 
-    return float(_by_window(paid(decision) - paid(score >= alarm / (alarm + miss)), place).mean())
+    return float(window_means(paid(decision) - paid(score >= alarm / (alarm + miss)), place).mean())
 
 
 def prove_challengers(request: ProofRequest, source: RowSource, reference: Reference, *, now: datetime) -> Proof:

@@ -273,19 +273,8 @@ class Read:
         self.close()
 
 
-class Source(Protocol):
-    """Where one model's rows come from."""
-
-    def read_inputs(self, window: Window, tiles: Sequence[Window], layout: Layout | None, *, now: datetime) -> Read:
-        """Return the window's inputs and predictions; without a layout every column, typed by the source's own types.
-
-        Raises SourceError when nothing can be read; a single column that vanished is a fault in ``reading``.
-        """
-        ...
-
-    def read_outcomes(self, window: Window, tiles: Sequence[Window], *, now: datetime) -> Read:
-        """Return the window's predictions with the labels known at ``now``; raises SourceError."""
-        ...
+class RowSource(Protocol):
+    """Where a sample of one model's rows comes from."""
 
     def sample(
         self,
@@ -297,6 +286,21 @@ class Source(Protocol):
         layout: Layout | None = None,
     ) -> Batch:
         """Return at most ``limit`` rows, drawn uniformly by the hash of the request id: a repetition gives the same."""
+        ...
+
+
+class Source(RowSource, Protocol):
+    """Where one model's rows come from."""
+
+    def read_inputs(self, window: Window, tiles: Sequence[Window], layout: Layout | None, *, now: datetime) -> Read:
+        """Return the window's inputs and predictions; without a layout every column, typed by the source's own types.
+
+        Raises SourceError when nothing can be read; a single column that vanished is a fault in ``reading``.
+        """
+        ...
+
+    def read_outcomes(self, window: Window, tiles: Sequence[Window], *, now: datetime) -> Read:
+        """Return the window's predictions with the labels known at ``now``; raises SourceError."""
         ...
 
     def check(self) -> list[str]:

@@ -238,14 +238,13 @@ def _refuse_in_sample(
     batch: Batch, given: Floats, proxy: Floats, place: Ints, task: Task, section: ModelSection
 ) -> None:
     """Refuse scores that are better on training rows than a model can be on time it has not seen."""
-    from monitor.challenger import losses
+    from monitor.challenger import losses, window_means
 
     assert batch.label is not None
     ok = np.isfinite(batch.label) & np.isfinite(given) & np.isfinite(proxy)
     gain = losses(task, batch.label[ok], proxy[ok], np.inf) - losses(task, batch.label[ok], given[ok], np.inf)
     unseen = float(losses(task, batch.label[ok], proxy[ok], np.inf).mean())
-    counts = np.bincount(place[ok])
-    means = np.bincount(place[ok], weights=gain)[counts > 0] / counts[counts > 0]
+    means = window_means(gain, place[ok])
     error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.inf
     if gain.mean() > TOO_GOOD * unseen and means.mean() > 3 * error:
         column = section.source.prediction.score or section.source.prediction.value

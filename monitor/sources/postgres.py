@@ -111,20 +111,7 @@ class PostgresSource:
         fields = [*chosen.fields, *answers]
         relation, rows = log.relation("p", condition, tiles, repeated=reading.duplicates > 0)
         statement = select_rows(log, relation, rows, fields)
-
-        def batches(details: dict[str, Any]) -> Iterator[Batch]:
-            if reading.rows:
-                for arrow in session.batches(statement, ROWS):
-                    yield batch_of(arrow, self.section.prediction, chosen.fields, details)
-
-        return Read(
-            tiles=tiles,
-            facts=facts,
-            reading=reading,
-            batches=batches,
-            close=session.end,
-            elapsed=lambda: clock.monotonic() - began,
-        )
+        return self._read(session, statement, chosen.fields, tiles, facts, reading, began)
 
     def read_outcomes(self, window: Window, tiles: Sequence[Window], *, now: datetime) -> Read:
         """Return the predictions of ``tiles`` with the labels known at ``now``; see ``Source.read_outcomes``."""
@@ -160,11 +147,22 @@ class PostgresSource:
             raise
         fields = [*answers, *truth_fields(log, truth, now)]
         statement = select_rows(log, pairs, rows, fields, latest=truth if corrected else None)
+        return self._read(session, statement, (), tiles, facts, reading, began)
 
+    def _read(
+        self,
+        session: Session,
+        statement: sql.Composable,
+        features: Sequence[Field],
+        tiles: Sequence[Window],
+        facts: Sequence[TileFacts],
+        reading: Reading,
+        began: float,
+    ) -> Read:
         def batches(details: dict[str, Any]) -> Iterator[Batch]:
             if reading.rows:
                 for arrow in session.batches(statement, ROWS):
-                    yield batch_of(arrow, self.section.prediction, (), details)
+                    yield batch_of(arrow, self.section.prediction, features, details)
 
         return Read(
             tiles=tiles,
