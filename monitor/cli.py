@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -36,6 +37,7 @@ def root(
     """Watch a model in production."""
 
 
+@cache
 def _load_commands() -> None:
     package = importlib.import_module("monitor.commands")
     for module in pkgutil.iter_modules(package.__path__):
@@ -54,7 +56,7 @@ def run(arguments: list[str]) -> int:
 
     _load_commands()
     try:
-        result = app(arguments, standalone_mode=False)
+        result = app(arguments, prog_name="monitor", standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         say(message if "\n" in message else f"{message} See `monitor --help`.")
