@@ -125,6 +125,8 @@ class _Adviser:
 
     def advise(self, calibration: Calibration | None) -> Advice:
         kept: Mapping[str, Any] = self.evidence.memories.get("recommendation") or {}
+        if kept.get("reference") != self.evidence.reference.id:
+            kept = {}  # a new model is advised on by its own windows
         start = self.evidence.window.start
         count = int(kept.get("count", 0)) + 1
         mark = {
@@ -135,6 +137,7 @@ class _Adviser:
         }
         marks = [*kept.get("marks", ()), mark][-WINDOWS:]
         memory: dict[str, Any] = {
+            "reference": self.evidence.reference.id,
             "count": count,
             "marks": marks,
             "failures": int(kept.get("failures", 0)),

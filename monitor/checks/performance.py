@@ -83,6 +83,8 @@ class PerformanceCheck:
                 "the training profile has no honest predictions with labels; give `monitor profile` a --holdout file"
             )
         memory: Mapping[str, Any] = evidence.memories.get("performance") or {}
+        if memory.get("reference") != reference.id:
+            memory = {}  # what speaks against one model says nothing about the next
         return _Judge(self, evidence, reference, outcome, null, memory).judge()
 
 
@@ -135,6 +137,7 @@ class _Judge:
         lasting = bool(detector.open[0])
         trailing = self._trailing()
         memory: dict[str, Any] = {
+            "reference": self.reference.id,
             "detector": detector.to_json(),
             "smoothed": _short(smoothed),
             "series": series,

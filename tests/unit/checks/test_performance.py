@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,13 @@ def test_a_week_of_shock_does_not_keep_the_slow_path_open_for_a_month() -> None:
     slow = [next(f for f in j.findings if f.latched).verdict for j in judgements]
     assert slow[11] is Verdict.WARNING
     assert slow[-1] is Verdict.OK
+
+
+def test_what_was_found_of_one_model_is_not_held_against_the_next() -> None:
+    memory = {"performance": judge([late(0.15)] * 20)[-1].memory}
+    retrained = replace(reference(), version="2")
+    day = evidence(TRAINED + 20, outcome(TRAINED + 20), memory, maybe_reference=retrained)
+    assert {f.verdict for f in checks.build("performance", {}).run(day).findings} == {Verdict.OK}
 
 
 def test_too_few_labels_are_inconclusive_and_never_ok() -> None:
