@@ -31,19 +31,22 @@ def last_period(every: CalendarUnit, timezone: str, now: datetime) -> Window:
 def review(installation: Installation, watched: Monitored, *, now: datetime) -> bool:
     """Put the digest of the last complete period into the outbox; returns whether it was new.
 
-    A period without a single evaluated window has no digest. Any replica may ask at any time: a period is told once.
+    A period without a single evaluated window has no digest, and none is told before all its windows are evaluated.
+    Any replica may ask at any time: a period is told once.
     """
     wanted = installation.config.alerts.digest
     if wanted is None:
         return False
     period = last_period(CalendarUnit(wanted.every), watched.spec.timezone, now)
+    if now < period.end + watched.section.lag:
+        return False
     identity = uuid.uuid5(NAMESPACE, f"{watched.name} {period.start.isoformat()} {wanted.every}")
     with installation.engine.begin() as conn:
         if outbox.knows(conn, identity):
             return False
         runs = history.rows_of(conn, "run_history", model=watched.name, since=period.start, until=period.end)
         done = [run for run in runs if run["state"] == "done"]
-        if not done:
+        if not done or any(run["state"] in ("planned", "running") for run in runs):
             return False
         findings = history.rows_of(conn, "finding_history", model=watched.name, since=period.start, until=period.end)
         flagged = [

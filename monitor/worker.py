@@ -59,9 +59,11 @@ class Worker:
         return done
 
     def review(self, now: datetime) -> None:
-        """Put the digest of the last complete period into the outbox, once everything before it is evaluated."""
+        """Put the digest of the last complete period into the outbox, once its windows are evaluated."""
         for watched in self.installation.models.values():
-            review(self.installation, watched, now=now)
+            if review(self.installation, watched, now=now):
+                for tell in self.told:
+                    tell()
 
     def plan(self, now: datetime) -> None:
         """Write every window that is due into the ledger, take back what dead owners held."""
@@ -140,9 +142,10 @@ class Worker:
                 self.awake.clear()
 
     def tick(self) -> None:
-        """Plan what is due and wake the evaluators; a lost tick is harmless, the next one sees the same."""
+        """Plan what is due, review what is over, wake the evaluators; a lost tick is harmless, the next sees the same."""
         try:
             self.plan(self.clock())
+            self.review(self.clock())
         except sa.exc.OperationalError:
             log.warning("the store cannot be reached; trying again", exc_info=True)
         self.awake.set()

@@ -41,6 +41,9 @@ models:
       prediction: {{score: p}}
     window: {{calendar: day, timezone: UTC}}
     checks: {{drift: {{thresholds: {{psi: 0.25}}}}}}
+channels:
+  ops: {{type: webhook, url: "https://hooks.example.invalid/"}}
+alerts: {{digest: {{every: day, to: [ops]}}}}
 web: {{listen: "127.0.0.1:{port}"}}
 """
 
@@ -153,9 +156,27 @@ def test_nobody_hears_of_a_backfill_unless_asked_whoever_evaluates_it(
         plan_anew(conn, installation.model("m"), windows, kind="manual" if notify else "backfill", now=NOW)
     daemon = Worker(installation=installation)
     assert daemon.advance(NOW) == 4
+    messages = "SELECT count(*) FROM monitor.notification WHERE reason <> 'digest'"
     with installation.engine.begin() as conn:
-        assert conn.execute(sa.text("SELECT count(*) FROM monitor.notification")).scalar_one() == told
+        assert conn.execute(sa.text(messages)).scalar_one() == told
         assert conn.execute(sa.text("SELECT count(*) FROM monitor.alert WHERE state = 'firing'")).scalar_one()
+
+
+def test_the_digest_of_a_period_waits_until_its_windows_are_evaluated(installation: Installation) -> None:
+    def digests() -> int:
+        with installation.engine.begin() as conn:
+            query = "SELECT count(*) FROM monitor.notification WHERE reason = 'digest'"
+            return int(conn.execute(sa.text(query)).scalar_one())
+
+    log_rows(installation)
+    worker = Worker(installation=installation, clock=lambda: NOW)
+    worker.tick()
+    assert digests() == 0
+    while worker.work(NOW):
+        pass
+    worker.tick()
+    worker.tick()
+    assert digests() == 1
 
 
 class Usurped:
