@@ -22,6 +22,9 @@ app = typer.Typer(
 )
 
 
+HELP = "See `monitor --help`."
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         print(monitor.__version__)
@@ -59,7 +62,8 @@ def run(arguments: list[str]) -> int:
         result = app(arguments, prog_name="monitor", standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
-        say(message if "\n" in message else f"{message} See `monitor --help`.")
+        message = message.replace("Value error, ", "")  # pydantic's word before the reason
+        say(message if "\n" in message else f"{message.rstrip('.?')}{'?' if message.endswith('?') else '.'} {HELP}")
         return ExitCode.USAGE
     except typer.Abort:
         say("Stopped.")

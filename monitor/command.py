@@ -78,6 +78,14 @@ def moment(text: str | None, option: str) -> datetime | None:
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
+def span(since: str | None, until: str | None, *options: str) -> tuple[datetime | None, datetime | None]:
+    """Return a span of time from two options, whose names are given; raises CommandError where it is none."""
+    first, last = moment(since, options[0]), moment(until, options[1])
+    if first is not None and last is not None and last <= first:
+        raise CommandError(f"{options[1]} {until} is not after {options[0]} {since}; give a later one.")
+    return first, last
+
+
 def console(*, error: bool = False) -> Console:
     """Return a console; wide where the output goes to a file, so that tables are not cut."""
     terminal = sys.stderr if error else sys.stdout
@@ -86,7 +94,7 @@ def console(*, error: bool = False) -> Console:
 
 def say(text: str) -> None:
     """Print a line to standard error: what a person should know beside the result."""
-    console(error=True).print(text, markup=False)
+    console(error=True).print(text, markup=False, soft_wrap=True)  # one sentence is one line, also in a log
 
 
 def show(

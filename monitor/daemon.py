@@ -16,7 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from monitor import retention, store, web
 from monitor.dispatcher import Dispatcher
 from monitor.health import Health, Heartbeats
-from monitor.installation import CODE_VERSION, Installation
+from monitor.installation import CODE_VERSION, Installation, register
 from monitor.metrics import Metrics
 from monitor.reporting import Reporter
 from monitor.vitals import Vitals, vitals_of
@@ -115,18 +115,7 @@ class Daemon:
         with installation.engine.begin() as conn:
             for watched in installation.models.values():
                 start, until = watched.section.active_bounds()
-                store.register_model(
-                    conn,
-                    watched.name,
-                    config=watched.section.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-                    config_hash=watched.config_hash,
-                    code_version=CODE_VERSION,
-                    currency=watched.currency,
-                    period=watched.spec.pace,
-                    lag=watched.section.lag,
-                    active_from=start,
-                    active_until=until,
-                )
+                register(conn, watched)
                 if start is not None and start < now - UPKEEP:
                     retention.ensure_months(conn, start, now if until is None else min(until, now))
             store.remove_models(conn, known=list(installation.models))

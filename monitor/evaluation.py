@@ -25,7 +25,7 @@ from monitor.reference import Reference
 from monitor.source import Reading
 from monitor.store import StoredTile
 from monitor.tile import Tile, TileKey, TilePart, build_inputs, build_outcomes
-from monitor.window import Window
+from monitor.window import Window, WindowSpec
 
 CHAMPION = "champion"
 EPISODES = 120  # windows back in which checks may know of past alerts
@@ -62,6 +62,8 @@ def evaluate(
     stage = Stage(run.part)
     with installation.engine.begin() as conn:
         reference = current_reference(conn, installation, watched, at=run.window.start)
+    if reference is not None and not fits(reference, watched):
+        reference = None  # how days vary says nothing about hours: what cannot be judged is called so
     rows = read_rows(installation, watched, reference, run.window, stage, now=now)
     with installation.engine.begin() as conn:
         evidence = gather(conn, watched, reference, rows, run, stage)
@@ -101,6 +103,15 @@ def current_reference(
     if stored.reference_id not in installation.references:
         installation.references[stored.reference_id] = Reference.from_bytes(stored.body, created_at=stored.created_at)
     return installation.references[stored.reference_id]
+
+
+def fits(reference: Reference, watched: Monitored) -> bool:
+    """Return whether a training profile was cut into the windows that are configured; the step may differ."""
+
+    def cut(spec: WindowSpec) -> tuple[object, ...]:
+        return (spec.calendar, spec.width, spec.timezone if spec.calendar else None)
+
+    return cut(reference.spec) == cut(watched.spec)
 
 
 def read_rows(

@@ -12,6 +12,7 @@ from monitor.config import ConfigError
 from monitor.embedded import EmbeddedPostgresError
 from monitor.installation import UnknownModelError
 from monitor.source import SourceError
+from monitor.sources.catalog import UnknownTableError
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,23 @@ class Failure:
 def exit_code(error: Exception) -> Failure | None:
     """Return how a command ends after an expected error, None for a fault of ours, which keeps its traceback."""
     match error:
-        case ConfigError() | UnknownModelError():
+        case ConfigError() | UnknownModelError() | UnknownTableError():
             return Failure(ExitCode.USAGE)
         case EmbeddedPostgresError() | SourceError():
             return Failure(ExitCode.FAILED)
         case sa.exc.OperationalError() | psycopg.OperationalError():
             return Failure(
                 ExitCode.FAILED, f"The store cannot be reached: {reason(error)}; check store.url and the server."
+            )
+        case sa.exc.ProgrammingError() if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            return Failure(
+                ExitCode.FAILED,
+                f"The store refuses this to the user of store.url ({reason(error)}); run it as monitor_writer, or "
+                "grant what is missing.",
+            )
+        case sa.exc.InternalError() if isinstance(error.orig, psycopg.errors.ReadOnlySqlTransaction):
+            return Failure(
+                ExitCode.FAILED, f"The store can only be read ({reason(error)}); give store.url the primary server."
             )
         case sa.exc.ProgrammingError() if "does not exist" in str(error.orig):
             return Failure(

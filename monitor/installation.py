@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 import monitor
-from monitor import check, embedded, notification, schema
+from monitor import check, embedded, notification, schema, store
 from monitor.check import Budget, Check, Costs
 from monitor.config import Config, ModelSection, config_hash, nearest
 from monitor.consistency import typed_options
@@ -161,6 +161,23 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
     from monitor.config import load
 
     return load(path, environ, check_options=check.checks.load(), channel_options=notification.channels.load())
+
+
+def register(conn: sa.Connection, watched: Monitored) -> None:
+    """Write a model down with the configuration in force, so that status and page know it."""
+    start, until = watched.section.active_bounds()
+    store.register_model(
+        conn,
+        watched.name,
+        config=watched.section.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        config_hash=watched.config_hash,
+        code_version=CODE_VERSION,
+        currency=watched.currency,
+        period=watched.spec.pace,
+        lag=watched.section.lag,
+        active_from=start,
+        active_until=until,
+    )
 
 
 @contextlib.contextmanager

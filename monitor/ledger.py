@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from monitor.encoding import clean_text
 from monitor.tables import run as runs
@@ -295,6 +296,29 @@ def skip(conn: sa.Connection, model: str, role: str, part: str, windows: Iterabl
         "ends": [window.end for window in chosen],
     }
     return written + conn.execute(SKIP, values).rowcount
+
+
+def retry_now(conn: sa.Connection, model: str) -> None:
+    """End the pauses after failed attempts at a model's runs: a person asks for them now."""
+    conn.execute(sa.update(runs).where(runs.c.model == model, runs.c.state == "planned").values(retry_at=None))
+
+
+def unfinished(conn: sa.Connection, model: str, windows: Sequence[Window], *, now: datetime) -> list[Run]:
+    """The newest revision of each run of these windows that is due and not done, the oldest window first."""
+    newest = (
+        sa.select(runs)
+        .ext(postgresql.distinct_on(runs.c.part, runs.c.window_start, runs.c.window_end))
+        .where(
+            runs.c.model == model,
+            runs.c.due_at <= now,
+            sa.tuple_(runs.c.window_start, runs.c.window_end).in_([(one.start, one.end) for one in windows]),
+        )
+        .order_by(runs.c.part, runs.c.window_start, runs.c.window_end, runs.c.revision.desc())
+    )
+    return sorted(
+        (run for run in map(run_of, conn.execute(newest)) if run.state not in ("done", "skipped")),
+        key=lambda run: (run.window, run.part),
+    )
 
 
 def rescue(conn: sa.Connection, *, max_attempts: int = MAX_ATTEMPTS) -> list[Run]:

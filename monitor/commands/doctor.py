@@ -11,7 +11,8 @@ import typer
 
 from monitor import outbox, schema, store
 from monitor.check import Severity
-from monitor.command import ConfigOption, ExitCode, Format, JsonOption, configuration, now, say, show
+from monitor.command import CommandError, ConfigOption, ExitCode, Format, JsonOption, configuration, now, say, show
+from monitor.commands.run import stale_references
 from monitor.config import inactive_parts, remarks
 from monitor.installation import Installation, opened
 from monitor.notification import DeliveryError, Fact, Notification, Reason
@@ -54,6 +55,7 @@ def _problems(installation: Installation) -> Iterator[str]:
     for name, watched in installation.models.items():
         for problem in installation.source(name).check():
             yield f"{name}: {problem}"
+        yield from stale_references(installation, [name], at=now())
         with installation.engine.begin() as conn:
             if store.load_reference(conn, name, at=now()) is None:
                 yield f"{name}: there is no training profile; run `monitor profile {name} --from FILE`."
@@ -126,5 +128,10 @@ def redeliver(
             show(rows, form=Format.JSON if as_json else Format.TABLE, empty="no message was given up")
             return ExitCode.OK
         count = outbox.redeliver(conn, ids)
+        if ids and count < len(set(ids)):
+            raise CommandError(
+                f"{len(set(ids)) - count} of {len(set(ids))} ids are no message that was given up, so nothing was "
+                "changed; see them with `monitor redeliver --list`."
+            )
     say(f"{count} messages will be sent again by the running daemon.")
     return ExitCode.OK

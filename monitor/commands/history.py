@@ -18,16 +18,17 @@ from monitor.command import (
     Format,
     JsonOption,
     configuration,
-    moment,
     now,
     say,
     show,
+    span,
 )
 from monitor.config import nearest
 from monitor.installation import opened
 from monitor.recommendation import RecommendationState
 
 ACKNOWLEDGED_FOR = timedelta(hours=72)
+SHORTEST_KEY = 4  # characters of an alert's key
 LIGHT_CODES = {"green": ExitCode.OK, "yellow": ExitCode.WARNING, "red": ExitCode.WARNING, "grey": ExitCode.UNCLEAR}
 
 alerts = typer.Typer(help="Alerts: list them, or acknowledge one.", invoke_without_command=True)
@@ -73,7 +74,8 @@ def history_of(
     as_json: JsonOption = False,
 ) -> None:
     """Show the newest windows of a model, or the drift of one feature."""
-    bounds: dict[str, Any] = {"since": moment(since, "--since"), "until": moment(until, "--until"), "limit": limit}
+    first, last = span(since, until, "--since", "--until")
+    bounds: dict[str, Any] = {"since": first, "until": last, "limit": limit}
     with opened(configuration(config)) as installation, installation.engine.begin() as conn:
         installation.model(model)
         if feature is None:
@@ -110,6 +112,8 @@ def list_alerts(
         wanted["model"] = model
     with opened(configuration(config)) as installation, installation.engine.begin() as conn:
         rows = history.rows_of(conn, "alert_history", limit=limit, **wanted)
+        if model is not None and not rows:
+            installation.model(model)  # nothing of a model that does not exist is no good news
     names = ("alert_key", "model", "severity", "state", "cause", "opened_window_start", "resolved_window_start")
     shown = _columns(rows, *names, "title", "acknowledged_by")
     for row in shown:
@@ -125,6 +129,8 @@ def acknowledge(
 ) -> None:
     """Take an open alert on: it is not repeated for 72 hours unless it gets worse."""
     at = now()
+    if len(key) < SHORTEST_KEY:
+        raise CommandError(f"{key!r} could be any alert; give at least {SHORTEST_KEY} characters of its key.")
     with opened(configuration(config)) as installation, installation.engine.begin() as conn:
         try:
             alert = episode.find_alert(conn, key)
@@ -155,6 +161,8 @@ def list_recommendations(
         wanted["model"] = model
     with opened(configuration(config)) as installation, installation.engine.begin() as conn:
         rows = history.rows_of(conn, "recommendation_history", limit=limit, **wanted)
+        if model is not None and not rows:
+            installation.model(model)
     names = ("recommendation_id", "model", "action", "state", "window_start", "why", "why_not")
     shown = _columns(rows, *names, "expected_benefit", "expected_cost", "currency")
     show(rows if as_json else shown, form=_form(as_json), empty="no open recommendation")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from monitor.check import Stage
-from monitor.command import CommandError, ConfigOption, ExitCode, configuration, console, moment, now, say
+from monitor.command import CommandError, ConfigOption, ExitCode, configuration, console, now, say, span
 from monitor.installation import opened
 from monitor.report import ReportError
 from monitor.reporting import make_report
@@ -30,12 +30,12 @@ def report(
 ) -> int:
     """Write Evidently's report of a window against training."""
     at = now()
-    first, last = moment(start, "--start"), moment(end, "--end")
+    first, last = span(start, end, "--start", "--end")
+    if first is None and last is not None:
+        raise CommandError("--end needs --start; give both, or neither for the newest closed window.")
     with opened(configuration(config)) as installation:
         watched = installation.model(model)
         closed = watched.spec.containing(first or at - wait_of(watched, Stage.INPUTS) - watched.spec.pace)
-        if first is not None and last is not None and last <= first:
-            raise CommandError(f"--end {end} is not after --start {start}; give a later one.")
         window = closed if first is None else Window(start=first, end=last or closed.end)
         try:
             with console(error=True).status(f"Writing the report of {watched.spec.label(window)} (about 20 s) …"):

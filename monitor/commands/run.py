@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
-from datetime import timedelta
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from monitor import history, journal
+from monitor import history, journal, ledger
 from monitor.check import Stage
 from monitor.command import (
     CommandError,
@@ -22,16 +24,19 @@ from monitor.command import (
     config_path,
     configuration,
     console,
-    moment,
     now,
     say,
     show,
+    span,
 )
-from monitor.config import ConfigError, inactive_parts, remarks
-from monitor.installation import Installation, Monitored, load_config, opened
+from monitor.config import Config, ConfigError, inactive_parts, remarks
+from monitor.evaluation import current_reference, fits
+from monitor.heavy import refuse_heavy
+from monitor.installation import Installation, Monitored, load_config, opened, register
 from monitor.window import Window
-from monitor.worker import Worker, plan_anew, stages, wait_of
+from monitor.worker import Worker, plan_anew, wait_of
 
+LOOK = 0.5  # seconds between looks at what a running daemon evaluates
 VERDICT_CODES = {"ok": ExitCode.OK, "warning": ExitCode.WARNING, "critical": ExitCode.WARNING}
 
 
@@ -44,8 +49,9 @@ def add_to(app: typer.Typer) -> None:
 
 def run(config: ConfigOption = None) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reads the configuration again."""
-    from monitor.daemon import Daemon
+    from monitor.failure import exit_code
 
+    refuse_heavy()
     path, loaded = config_path(config), configuration(config)
     journal.begin(secrets=journal.secrets_of(loaded))
     stopping, changed = threading.Event(), threading.Event()
@@ -54,32 +60,58 @@ def run(config: ConfigOption = None) -> None:
         stopping.set()
         changed.set()
 
+    def reloaded() -> Config | None:
+        """Wait; return the new configuration after SIGHUP, None when it is time to stop."""
+        while True:
+            changed.wait()
+            changed.clear()
+            if stopping.is_set():
+                return None
+            try:
+                fresh = load_config(path, os.environ)
+            except ConfigError as error:
+                say(f"{error} The old configuration goes on.")
+            else:
+                say(f"Read {path} again.")
+                return fresh
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     signal.signal(signal.SIGHUP, lambda *_: changed.set())
-    while not stopping.is_set():
-        for sentence in [*remarks(loaded), *inactive_parts(loaded)]:
-            say(sentence)
-        with opened(loaded) as installation:
-            daemon = Daemon(installation=installation)
-            try:
-                daemon.start()
-            except OSError as error:
-                daemon.stop()
-                raise CommandError(str(error), ExitCode.FAILED) from error
+    proven: Config | None = None
+    wanted: Config | None = loaded
+    while wanted is not None:
+        try:
+            with _running(wanted):
+                proven = wanted
+                wanted = reloaded()
+        except Exception as error:
+            problem = error if isinstance(error, CommandError) else exit_code(error)
+            if proven in (None, wanted) or problem is None:
+                raise
+            say(f"{getattr(problem, 'text', '') or error} The old configuration goes on.")
+            wanted = proven
+
+
+@contextlib.contextmanager
+def _running(config: Config) -> Iterator[None]:
+    """Run a daemon; it is drained at the end. Raises what keeps it from starting."""
+    from monitor.daemon import Daemon
+
+    for sentence in [*remarks(config), *inactive_parts(config)]:
+        say(sentence)
+    with opened(config) as installation:
+        daemon = Daemon(installation=installation)
+        try:
+            daemon.start()
             assert daemon.serving is not None
             say(f"Watching {', '.join(installation.models) or 'nothing yet'}; page on {daemon.serving.url}.")
-            while True:
-                changed.wait()
-                changed.clear()
-                if stopping.is_set():
-                    break
-                try:
-                    loaded = load_config(path, os.environ)
-                    say(f"Read {path} again.")
-                    break
-                except ConfigError as error:
-                    say(f"{error} The old configuration goes on.")
+            for sentence in stale_references(installation, at=now()):
+                say(sentence)
+            yield
+        except OSError as error:
+            raise CommandError(str(error), ExitCode.FAILED) from error
+        finally:
             daemon.stop()
 
 
@@ -94,17 +126,21 @@ def check(
     at = now()
     with opened(configuration(config)) as installation:
         watched = installation.model(model)
-        first = moment(start, "--start")
-        last = moment(end, "--end")
+        first, last = span(start, end, "--start", "--end")
+        if first is None and last is not None:
+            raise CommandError("--end needs --start; give both, or neither for the newest closed window.")
         if first is None:
             closed = watched.spec.containing(at - wait_of(watched, Stage.INPUTS))
             windows = [watched.spec.containing(closed.start - timedelta(microseconds=1))]
+        elif last is None:
+            windows = [watched.spec.containing(first)]
         else:
-            until = last or watched.spec.starting(first).end
-            windows = list(watched.spec.between(first, until))
+            windows = list(watched.spec.between(first, last))
+        windows = [window for window in windows if window.end <= at]
         if not windows:
             raise CommandError(
-                f"There is no window of {model} from {start} to {end}; its windows follow {_spec(watched)}."
+                f"There is no closed window of {model} from {start} to {end or 'now'}; its windows follow "
+                f"{_spec(watched)}."
             )
         evaluated = evaluate_windows(installation, watched, windows, kind="manual")
         with installation.engine.begin() as conn:
@@ -142,7 +178,7 @@ def check(
 
 def _spec(watched: Monitored) -> str:
     spec = watched.spec
-    return f"the calendar {spec.calendar} in {spec.timezone}" if spec.calendar else f"steps of {spec.pace}"
+    return f"calendar {spec.calendar}s in {spec.timezone}" if spec.calendar else f"steps of {spec.pace}"
 
 
 def backfill(
@@ -155,7 +191,7 @@ def backfill(
     """Evaluate past windows; without --notify nobody is told, the history is all the same complete."""
     with opened(configuration(config)) as installation:
         watched = installation.model(model)
-        first, last = moment(since, "--since"), moment(until, "--until")
+        first, last = span(since, until, "--since", "--until")
         assert first is not None
         assert last is not None
         windows = list(watched.spec.between(first, min(last, now())))
@@ -167,23 +203,60 @@ def backfill(
 
 
 def evaluate_windows(installation: Installation, watched: Monitored, windows: list[Window], *, kind: str) -> int:
-    """Plan the windows in all stages that are due, evaluate them in order, return how many runs were done."""
+    """Plan the windows in all stages that are due, evaluate them in order, return how many runs were done.
+
+    A running daemon may evaluate some of them. Raises CommandError when one of them cannot be evaluated.
+    """
     at = now()
     worker = Worker(installation=installation)
+    for sentence in stale_references(installation, [watched.name], at=windows[-1].start):
+        say(sentence)
     with installation.engine.begin() as conn:
+        register(conn, watched)
         plan_anew(conn, watched, windows, kind=kind, now=at)
-    total = sum(len(stages(watched)) for _ in windows)
-    done = 0
+        ledger.retry_now(conn, watched.name)
+        asked = len(ledger.unfinished(conn, watched.name, windows, now=at))
+    terminal = console(error=True)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=console(error=True),
+        console=terminal,
         transient=True,
+        disable=not terminal.is_terminal,
     ) as bar:
-        task = bar.add_task("evaluating", total=total)
-        while worker.work(at, models=[watched.name]):
-            done += 1
-            bar.advance(task)
-    return done
+        task = bar.add_task("evaluating", total=asked)
+        while True:
+            worked = worker.work(at, models=[watched.name])
+            with installation.engine.begin() as conn:
+                left = ledger.unfinished(conn, watched.name, windows, now=at)
+            bar.update(task, completed=asked - len(left))
+            if not left:
+                return asked
+            if not worked and not any(run.state == "running" for run in left):
+                break
+            if not worked:
+                worker.awake.wait(LOOK)  # a daemon is at it
+    first = left[0]
+    begins = first.window.start.astimezone(watched.spec.zone)
+    raise CommandError(
+        f"{len(left)} of {asked} runs of {watched.name} could not be evaluated, the first of {begins:%Y-%m-%d %H:%M}: "
+        f"{first.reason or 'an earlier window waits for its next attempt'}",
+        ExitCode.FAILED,
+    )
+
+
+def stale_references(
+    installation: Installation, models: Collection[str] | None = None, *, at: datetime
+) -> Iterator[str]:
+    """Yield a sentence for every model whose training profile was cut into other windows than are configured."""
+    for name in installation.models if models is None else models:
+        watched = installation.model(name)
+        with installation.engine.begin() as conn:
+            reference = current_reference(conn, installation, watched, at=at)
+        if reference is not None and not fits(reference, watched):
+            yield (
+                f"{name}: its training profile was made for other windows than the {_spec(watched)} that are "
+                f"configured, so nothing is judged; run `monitor profile {name}` again."
+            )
