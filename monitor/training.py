@@ -10,7 +10,7 @@ import importlib.metadata
 import io
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,12 +24,13 @@ from monitor.config import ModelSection
 from monitor.outcome import Task
 from monitor.reference import Reference, build_reference, cut_rows, cut_timeline
 from monitor.source import Batch, Floats, Ints, concatenate
-from monitor.sources import frame
+from monitor.sources import arrow, frame
 from monitor.sources.arrow import Decoding
 from monitor.sources.frame import FrameError
 
 SAMPLE_ROWS = 10_000  # enough for Evidently, small enough to keep
 GOLDEN_ROWS = 500
+MOST_NAMED = 10  # of columns in a remark
 PACKAGES = (
     "numpy",
     "pandas",
@@ -139,6 +140,7 @@ def train(
         notes=tuple(remarks),
     )
     remarks += registration_notes(reference)
+    remarks += [*_unused(rows, features, section, time_column, source), *_endless(rows, features, source)]
     progress("keeping samples", 0.9)
     rng = np.random.default_rng(int(reference.id[:8], 16))  # the same rows for the same content
     sample = _sample(parts[0].table, [*features, *_answers(section)], rng)
@@ -147,6 +149,28 @@ def train(
     golden = b"" if champion is None or not _has_score(champion, section) else _head(champion, columns)
     progress("done", 1.0)
     return Training(reference=reference, sample=sample, golden=golden, remarks=tuple(remarks))
+
+
+def _unused(
+    rows: pa.Table, features: Mapping[str, Decoding], section: ModelSection, time_column: str | None, source: str
+) -> Iterator[str]:
+    """Yield a remark on columns that production does not log: who forgot them in the configuration sees it here."""
+    used = {frame.base_of(name, rows.column_names) for name in features}
+    used |= {time_column, section.source.time, section.source.id, *_answers(section)}
+    rest = [name for name in rows.column_names if name not in used]
+    if rest:
+        more = f" and {len(rest) - MOST_NAMED} more" if len(rest) > MOST_NAMED else ""
+        yield f"{source} has columns that are no logged features, left out: {', '.join(rest[:MOST_NAMED])}{more}."
+
+
+def _endless(rows: pa.Table, features: Mapping[str, Decoding], source: str) -> Iterator[str]:
+    """Yield a remark on categories that hardly repeat: an id is no feature."""
+    for name, decoding in features.items():
+        if decoding is Decoding.CATEGORY and frame.is_diverse(rows, name):
+            yield (
+                f"{name} hardly repeats a value in {source}, so nearly every value will be new in production; declare "
+                "it as text, or leave it out of source.features if it is an id."
+            )
 
 
 def read_importance(path: Path) -> dict[str, float]:
@@ -192,8 +216,11 @@ def _part(rows: pa.Table, time_column: str | None, name: str) -> Rows:
 def _batch(part: Rows, section: ModelSection, features: Mapping[str, Decoding]) -> Batch:
     missing = [name for name in features if frame.base_of(name, part.table.column_names) is None]
     if missing:
+        name = missing[0]
+        if features[name] is Decoding.LIST:
+            name = name.removesuffix(arrow.LENGTH).removesuffix(arrow.NORM)
         raise FrameError(
-            f"{part.name} has no column {missing[0]}, which production logs as a feature; "
+            f"{part.name} has no column {name}, which production logs as a feature; "
             "add it, or leave it out of source.features."
         )
     prediction, outcome = section.source.prediction, section.source.outcome

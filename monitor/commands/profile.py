@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from monitor.command import CommandError, ConfigOption, ExitCode, configuration, console, now, say
-from monitor.installation import Installation, Monitored, opened
+from monitor.installation import Installation, Monitored, opened, register
 from monitor.reference import ENOUGH_WINDOWS
 from monitor.sources.frame import FrameError
 from monitor.training import Training
@@ -70,9 +71,14 @@ def train_model(
     from monitor.sources import frame
     from monitor.training import read_importance, train
 
-    moment = now()
+    moment, terminal = now(), console(error=True)
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console(error=True), transient=True
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=terminal,
+        transient=True,
+        disable=not terminal.is_terminal,
     ) as bar:
         task = bar.add_task("reading rows", total=1.0)
         if source is not None:
@@ -102,6 +108,7 @@ def store_training(installation: Installation, watched: Monitored, training: Tra
     reference = training.reference
     profile = reference.total
     with installation.engine.begin() as conn:
+        register(conn, watched)
         store.save_reference(
             conn,
             model=watched.name,
@@ -125,7 +132,7 @@ def store_training(installation: Installation, watched: Monitored, training: Tra
             golden=training.golden,
         )
     for remark in training.remarks:
-        say(remark)
+        say(remark[:1].upper() + remark[1:])
     windows = len(reference.windows)
     say(
         f"Stored training profile {reference.id[:12]} of {watched.name} {reference.version}: {reference.rows:,} rows, "
@@ -135,5 +142,5 @@ def store_training(installation: Installation, watched: Monitored, training: Tra
         why = "rows have no time" if not reference.timeline else f"only {windows} of {ENOUGH_WINDOWS} windows"
         say(f"Calibrating: {why}, so the natural variance between windows is not known well yet.")
     rate = achieved_rate(reference, watched.budget)
-    if rate is not None:
-        say(f"Feature flags inside training: {rate:.1%} of windows (nominal {watched.budget.q:.1%}); digest only.")
+    if math.isfinite(rate):
+        say(f"Feature flags inside training: {rate:.2%} of windows (nominal {watched.budget.q:.2%}); digest only.")

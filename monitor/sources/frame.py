@@ -17,6 +17,7 @@ from monitor.sources import arrow
 from monitor.sources.arrow import Decoding
 from monitor.sources.labels import read_labels
 
+DELIMITERS = (";", "\t", "|")  # of a CSV without commas
 MOST_VALUES = 1000  # a text of more distinct values in training is counted by its length
 
 
@@ -31,12 +32,32 @@ def read_file(path: Path) -> pa.Table:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     try:
         if ".csv" in suffixes:
-            return pyarrow.csv.read_csv(path)
+            return _usable(path, _read_csv(path))
         if suffixes and suffixes[-1] in (".parquet", ".pq"):
-            return pyarrow.parquet.read_table(path)
+            return _usable(path, pyarrow.parquet.read_table(path))
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
         raise FrameError(f"{path} cannot be read ({_first_line(error)}); save it again as Parquet or CSV.") from error
     raise FrameError(f"{path} is neither .parquet nor .csv; convert it to one of them.")
+
+
+def _read_csv(path: Path) -> pa.Table:
+    table = pyarrow.csv.read_csv(path)
+    if table.num_columns == 1:
+        for delimiter in DELIMITERS:
+            if delimiter in table.column_names[0]:
+                return pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter))
+    for field in table.schema:
+        if pa.types.is_binary(field.type):  # what the reader makes of bytes that are no text
+            raise FrameError(f"{path} holds bytes in column {field.name} that are no UTF-8 text; save it as UTF-8.")
+    return table
+
+
+def _usable(path: Path, table: pa.Table) -> pa.Table:
+    names = table.column_names
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise FrameError(f"{path} has the column {twice} more than once; keep one of them.")
+    return table
 
 
 def _first_line(error: Exception) -> str:
@@ -161,15 +182,16 @@ def chosen(table: pa.Table, features: Mapping[str, Decoding]) -> dict[str, Decod
     kept: dict[str, Decoding] = {}
     for name, decoding in features.items():
         text, length = name.removesuffix(arrow.LENGTH), name + arrow.LENGTH
-        if decoding is Decoding.CATEGORY and length in features and _diverse(table, name):
+        if decoding is Decoding.CATEGORY and length in features and is_diverse(table, name):
             continue
-        if text != name and text in features and not _diverse(table, text):
+        if text != name and text in features and not is_diverse(table, text):
             continue
         kept[name] = decoding
     return kept
 
 
-def _diverse(table: pa.Table, name: str) -> bool:
+def is_diverse(table: pa.Table, name: str) -> bool:
+    """Return whether a column of a file has so many values that they are no categories."""
     if name not in table.column_names:
         return False
     known = table[name].drop_null()
