@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from monitor.alert import Alert
 from monitor.check import Evidence
+from monitor.memo import per_reference
 from monitor.outcome import OutcomeProfile, Task
 from monitor.proof import Adjustment, History, Proof, ProofRequest, Prove, adjust, skill_sums
 from monitor.rationale import LEVEL, WINDOWS, Evaluation, Rationale, choose
@@ -42,7 +42,7 @@ class Advice:
     memory: Mapping[str, Any] = field(default_factory=dict)
 
 
-@lru_cache(maxsize=32)
+@per_reference
 def _training(reference: Reference) -> tuple[Floats, Floats, float]:
     """Return rank (AUC) and loss of training windows and the skill over all of them."""
     windows = [outcome for outcome in reference.outcomes if outcome is not None and outcome.labelled]

@@ -142,7 +142,7 @@ class Worker:
                 self.awake.clear()
 
     def tick(self) -> None:
-        """Plan what is due, review what is over, wake the evaluators; a lost tick is harmless, the next sees the same."""
+        """Plan what is due, review what is over, wake the evaluators; a lost tick is made up for by the next."""
         try:
             self.plan(self.clock())
             self.review(self.clock())
