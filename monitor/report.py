@@ -182,6 +182,7 @@ def main(folder: Path, target: Path) -> None:
     """Make the report of a folder that ``run_report`` wrote."""
     import warnings
 
+    os.nice(10)  # a report can wait; evaluations and the monitored machine cannot
     os.environ["DO_NOT_TRACK"] = "1"  # Evidently calls home otherwise
     warnings.simplefilter("ignore")  # of libraries, about each other
     schema = _schema_from_json(json.loads((folder / "schema.json").read_text(encoding="utf-8")))

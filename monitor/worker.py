@@ -47,7 +47,7 @@ class Worker:
     awake: threading.Event = field(default_factory=threading.Event)
     metrics: Metrics | None = None
     told: list[Callable[[], None]] = field(default_factory=list)
-    """Called after every committed run: there may be something to send."""
+    """Called when alerts moved or messages were written: there may be something to send or to report."""
 
     def advance(self, now: datetime) -> int:
         """Plan and evaluate everything due at ``now``, one run after the other; returns how many were done."""
@@ -62,8 +62,7 @@ class Worker:
         """Put the digest of the last complete period into the outbox, once its windows are evaluated."""
         for watched in self.installation.models.values():
             if review(self.installation, watched, now=now):
-                for tell in self.told:
-                    tell()
+                self._tell()
 
     def plan(self, now: datetime) -> None:
         """Write every window that is due into the ledger, take back what dead owners held."""
@@ -104,9 +103,13 @@ class Worker:
             seconds = time.perf_counter() - began
             rows = 0 if done is None else done.rows
             self.metrics.observe_run(run.model, run.part, seconds=seconds, rows=rows, failed=done is None)
+        if done is not None and (done.decision.transitions or done.decision.notifications):
+            self._tell()
+        return True
+
+    def _tell(self) -> None:
         for tell in self.told:
             tell()
-        return True
 
     def _give_back(self, run: Run, token: uuid.UUID, error: str, *, counts: bool = True) -> None:
         try:
@@ -123,7 +126,8 @@ class Worker:
                 with self.installation.pulse.begin() as conn:
                     ledger.heartbeat(conn, run.run_id, run.token, LEASE)
             except LeaseLost:
-                log.warning("a lease was lost", extra={"model": run.model, "run_id": str(run.run_id)})
+                if run.run_id in self.active:  # else it ended in the meantime
+                    log.warning("a lease was lost", extra={"model": run.model, "run_id": str(run.run_id)})
 
     def loop(self) -> None:
         """Evaluate until told to stop; sleeps while nothing is due."""
