@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from monitor.logtable import FeatureType
 from monitor.sources.catalog import ColumnDescription, Family, TableDescription
 
+ENOUGH_ROWS = 50  # in which two columns agree by more than chance
 Sample = Mapping[str, Sequence[str | None]]
 
 TIME = r"(occurred|predicted|requested|scored|served|event|prediction|request|inference)_?(at|time|ts|timestamp)?"
@@ -28,6 +29,10 @@ TRUTH = (
     r"|.+_(label|outcome|actual|true)"
 )
 KNOWN = r"(observed|labell?ed|known|resolved|settled|landed|closed|finished|created|recorded|updated)_?(at|time|ts|on)?"
+OWN_KNOWN = (  # in the log itself, where created_at and the like are times of the prediction
+    r"(observed|labell?ed|known|resolved|settled|landed|closed|sold|paid|repaid|defaulted|delivered|returned|churned)"
+    r"_?(at|time|ts|on)?"
+)
 ASIDE = (
     r"(trace|span|parent|user|customer|account|session)_?(id|uuid)?|latency.*|duration_ms|.*_(id|uuid)|host(name)?|pod"
 )
@@ -167,6 +172,20 @@ def guess_classes(columns: Sequence[ColumnDescription], sample: Sample) -> dict[
     return {}
 
 
+def guess_decision(score: str, columns: Sequence[ColumnDescription], sample: Sample) -> ColumnDescription | None:
+    """Return the one flag that a cut-off on the score explains in every sampled row, or None.
+
+    >>> from monitor.sources.catalog import ColumnDescription, Family
+    >>> flag = ColumnDescription(name="declined", type="boolean", base="bool", family=Family.BOOLEAN, nullable=True)
+    >>> rows = {"p": [str(i / 50) for i in range(50)], "declined": ["t" if i >= 20 else "f" for i in range(50)]}
+    >>> guess_decision("p", [flag], rows).name
+    'declined'
+    """
+    flags = [c for c in columns if c.family is Family.BOOLEAN and len(sample.get(c.name, ())) >= ENOUGH_ROWS]
+    found = [flag for flag in flags if guess_threshold(score, flag, sample) is not None]
+    return found[0] if len(found) == 1 else None
+
+
 def guess_threshold(score: str, label: ColumnDescription, sample: Sample) -> float | None:
     """Return the roundest number that separates the scores of negative and positive decisions, or None."""
     if label.family not in (Family.BOOLEAN, Family.INTEGER):
@@ -248,6 +267,16 @@ def guess_upstreams(names: Sequence[str]) -> dict[str, list[str]]:
         if rest and len(word) > 1 and word.lower() not in _NO_SYSTEM:
             groups.setdefault(word, []).append(name)
     return {word: members for word, members in groups.items() if len(members) > 1 and len(members) < len(names)}
+
+
+def guess_known(columns: Sequence[ColumnDescription], truth: str, sample: Sample) -> Guess | None:
+    """Return the time at which a truth in the log itself was known: it is empty in exactly the same rows, or None."""
+    absent = [value is None for value in sample.get(truth, ())]
+    if not any(absent) or all(absent):
+        return None
+    times = [column for column in columns if column.family in _TIMES]
+    same = [c for c in times if [value is None for value in sample.get(c.name, ())] == absent]
+    return Guess(column=same[0].name, why=f"it is empty where {truth} is") if len(same) == 1 else None
 
 
 def guess_truth(

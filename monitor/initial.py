@@ -15,6 +15,7 @@ import psycopg
 from monitor.guess import (
     LABEL,
     LOGGED,
+    OWN_KNOWN,
     SCORE,
     VALUE,
     VERSION,
@@ -22,9 +23,11 @@ from monitor.guess import (
     Guess,
     Sample,
     guess_classes,
+    guess_decision,
     guess_feature,
     guess_id,
     guess_json_feature,
+    guess_known,
     guess_role,
     guess_threshold,
     guess_time,
@@ -44,6 +47,7 @@ from monitor.sources.catalog import (
     quote,
     sample_columns,
 )
+from monitor.sources.session import explained, libpq_url
 
 MISSING = "CHANGE_ME"
 """Stands for what could not be guessed; the configuration is refused by the database until a person replaces it."""
@@ -54,6 +58,7 @@ class Proposal:
     """A configuration as text, what was guessed in it, and what a person must still fill in."""
 
     text: str
+    model: str
     guesses: tuple[str, ...]
     open_questions: tuple[str, ...]
 
@@ -72,11 +77,17 @@ def propose(
 
     `source` is a connection or an address; `url` is what the configuration names as `source.url`, by default the
     address without its password. Reads the catalog and at most 1000 rows a table. Raises UnknownTableError, and
-    psycopg's errors.
+    SourceError where the database cannot be read.
     """
     shown = url or "store"
+    told: list[str] = []
     if url is None and isinstance(source, str):
         shown = _without_password(source)
+        if shown != source:
+            told.append(
+                "The password was not written down; export MONITOR_SOURCE_URL with the whole address, or PGPASSWORD, "
+                "before every command."
+            )
     with _connection(source) as conn:
         description = describe_table(conn, table)
         plain = [column.name for column in description.columns if column.family is not Family.JSON]
@@ -89,7 +100,10 @@ def propose(
         draft.finish()
     name = model or re.sub(r"[^A-Za-z0-9._-]+", "-", description.name).strip("-._") or "model"
     return Proposal(
-        text=draft.render(name, shown), guesses=tuple(draft.guesses), open_questions=tuple(draft.open_questions)
+        text=draft.render(name, shown),
+        model=name,
+        guesses=(*draft.guesses, *told),
+        open_questions=tuple(draft.open_questions),
     )
 
 
@@ -140,7 +154,7 @@ class _Draft:
         if found is None or found[0].column not in free:
             return None
         self._take("outcome", found[0])
-        known = self._by_name(r"(observed|labell?ed|known|resolved|settled)_?(at|time|ts)?", Family.TIMESTAMP)
+        known = self._by_name(OWN_KNOWN, Family.TIMESTAMP) or guess_known(self.free, found[0].column, self.sample)
         return _Outcome(table=None, truth=found[0], time=self._take("outcome.time", known))
 
     def finish(self) -> None:
@@ -181,7 +195,7 @@ class _Draft:
         score = named(self.free, SCORE, lambda c: is_probability(c, self.sample))
         if score:
             self._take("prediction.score", Guess(column=score.name, why="its name, and it stays within 0 and 1"))
-            label = self._class()
+            label = self._class() or self._decision(score.name)
             threshold = guess_threshold(score.name, label, self.sample) if label else None
             if threshold is not None and label:
                 self.guesses.append(f"prediction.threshold: {threshold} (it separates {label.name} in the sample)")
@@ -193,6 +207,14 @@ class _Draft:
             return {"value": value.name}
         label = self._class()
         return {"label": label.name} if label else {}
+
+    def _decision(self, score: str) -> ColumnDescription | None:
+        label = guess_decision(score, self.free, self.sample)
+        if label:
+            self._take(
+                "prediction.label", Guess(column=label.name, why=f"it follows from {score} in every sampled row")
+            )
+        return label
 
     def _class(self) -> ColumnDescription | None:
         label = named(self.free, LABEL, lambda c: is_class(c, self.sample))
@@ -286,10 +308,13 @@ def _connection(source: psycopg.Connection[Any] | str) -> Iterator[psycopg.Conne
     if not isinstance(source, str):
         yield source
         return
-    address = source.replace("postgresql+psycopg://", "postgresql://", 1)
-    with psycopg.connect(address, connect_timeout=10, options="-c statement_timeout=30s") as conn:
-        conn.read_only = True
-        yield conn
+    address = libpq_url(source)
+    try:
+        with psycopg.connect(address, connect_timeout=10, options="-c statement_timeout=30s") as conn:
+            conn.read_only = True
+            yield conn
+    except psycopg.Error as error:
+        raise explained(error, address) from None
 
 
 def _without_password(url: str) -> str:

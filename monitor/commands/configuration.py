@@ -46,13 +46,17 @@ def init(
     """Look at a table and write a configuration with every column typed; says what was guessed."""
     from monitor.initial import propose
 
+    if not url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+        raise CommandError(
+            f"{url!r} is no address of a database; give one such as postgresql://user@host:5432/database."
+        )
     target = output or config_path(config)
     if target.exists() and not force:
         raise CommandError(f"{target} exists; name another file with --output or replace it with --force.")
     proposal = propose(url, table)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(proposal.text, encoding="utf-8")
-    for guess in proposal.guesses:
-        say(guess)
-    say(f"Wrote {target}. Next: `monitor config check`, then `monitor profile MODEL --from FILE`.")
+    for remark in (*proposal.guesses, *proposal.open_questions):
+        say(remark)
+    say(f"Wrote {target}. Next: `monitor config check`, then `monitor profile {proposal.model} --from FILE`.")
     return ExitCode.OK

@@ -177,7 +177,8 @@ def explained(error: Exception, url: str) -> SourceError:
     if re.search(r'database ".*" does not exist', said):
         return SourceError(f"The source database {where} does not exist; correct the name in source.url.")
     if re.search(
-        "could not translate host name|Connection refused|timeout expired|No such file|Failed to connect", text
+        "could not translate host name|failed to resolve host|Connection refused|timeout expired|No such file|Failed to connect",
+        text,
     ):
         reason = re.search(r"failed: (.*)", text)
         return SourceError(
