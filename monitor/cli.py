@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 import sys
 from functools import cache
@@ -58,6 +59,8 @@ def run(arguments: list[str]) -> int:
     from monitor.failure import exit_code
 
     _load_commands()
+    # Commands say in a sentence what happened; only the daemon, which sets up its journal, writes a log.
+    logging.getLogger("monitor").addHandler(logging.NullHandler())
     try:
         result = app(arguments, prog_name="monitor", standalone_mode=False)
     except typer.TyperException as error:

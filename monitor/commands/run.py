@@ -30,6 +30,7 @@ from monitor.command import (
     span,
 )
 from monitor.config import Config, ConfigError, inactive_parts, remarks
+from monitor.duration import format_duration
 from monitor.evaluation import current_reference, fits
 from monitor.heavy import refuse_heavy
 from monitor.installation import Installation, Monitored, load_config, opened, register
@@ -139,8 +140,7 @@ def check(
         windows = [window for window in windows if window.end <= at]
         if not windows:
             raise CommandError(
-                f"There is no closed window of {model} from {start} to {end or 'now'}; its windows follow "
-                f"{_spec(watched)}."
+                f"There is no closed window of {model} from {start} to {end or 'now'}; it has {_spec(watched)}."
             )
         evaluated = evaluate_windows(installation, watched, windows, kind="manual")
         with installation.engine.begin() as conn:
@@ -178,7 +178,9 @@ def check(
 
 def _spec(watched: Monitored) -> str:
     spec = watched.spec
-    return f"calendar {spec.calendar}s in {spec.timezone}" if spec.calendar else f"steps of {spec.pace}"
+    return (
+        f"calendar {spec.calendar}s in {spec.timezone}" if spec.calendar else f"windows of {format_duration(spec.pace)}"
+    )
 
 
 def backfill(
@@ -257,6 +259,6 @@ def stale_references(
             reference = current_reference(conn, installation, watched, at=at)
         if reference is not None and not fits(reference, watched):
             yield (
-                f"{name}: its training profile was made for other windows than the {_spec(watched)} that are "
-                f"configured, so nothing is judged; run `monitor profile {name}` again."
+                f"{name}: its training profile was made for other windows than are configured ({_spec(watched)}), "
+                f"so nothing is judged; run `monitor profile {name}` again."
             )
