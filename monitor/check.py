@@ -16,6 +16,10 @@ from monitor.registry import Registry
 from monitor.source import Reading
 from monitor.window import Window, WindowSpec
 
+MISSING = "missing evidence"
+FAILED = "check failed"
+"""Reasons of findings that a check could not reach."""
+
 
 class Verdict(StrEnum):
     """A check's judgement; without evidence it is inconclusive, never ok."""
@@ -310,11 +314,11 @@ def run_checks(active: Mapping[str, Check], evidence: Evidence) -> Iterable[tupl
         try:
             judgement = check.run(evidence)
         except MissingEvidenceError as missing:
-            judgement = _inconclusive(name, evidence, str(missing), "missing evidence")
+            judgement = _inconclusive(name, evidence, str(missing), MISSING)
         except Exception as error:  # any fault of one check must leave the others running
             where = {"model": evidence.model, "check": name, "window": evidence.window.start.isoformat()}
             log.exception("a check failed", extra=where)
-            judgement = _inconclusive(name, evidence, f"{type(error).__name__}: {error}", "check failed")
+            judgement = _inconclusive(name, evidence, f"{type(error).__name__}: {error}", FAILED)
         yield name, judgement
 
 
@@ -328,6 +332,5 @@ def _inconclusive(name: str, evidence: Evidence, message: str, reason: str) -> J
         verdict=Verdict.INCONCLUSIVE,
         message=message,
         reason=reason,
-        family=f"pipeline:{name}" if reason == "check failed" else "",
     )
     return Judgement(findings=(finding,), memory=evidence.memories.get(name))

@@ -10,7 +10,20 @@ from uuid import UUID
 
 from monitor.advice import Advice, advise
 from monitor.alert import Alert, AlertRules, AlertState, Identity, Transition, step
-from monitor.check import Cause, Check, Evidence, Finding, Judgement, Severity, Stage, run_checks
+from monitor.check import (
+    FAILED,
+    MISSING,
+    Cause,
+    Check,
+    Evidence,
+    Finding,
+    Judgement,
+    Part,
+    Severity,
+    Stage,
+    Verdict,
+    run_checks,
+)
 from monitor.expectation import expectation_of
 from monitor.notification import Notification, Reason
 from monitor.proof import History, Prove
@@ -155,11 +168,39 @@ def _families(judgements: Mapping[str, Judgement], alerts: Any, evidence: Eviden
         for finding in judgement.findings:
             if finding.family:
                 families.setdefault(finding.family, []).append(finding)
+    families |= _broken_checks(judgements, evidence.stage)
     if "outcome" in families:
         standing = next((a for a in alerts if a.family == "outcome" and a.is_open), None)
         cause = _cause_of_outcome(alerts, evidence) if standing is None else standing.cause
         families["outcome"] = [replace(finding, cause=cause) for finding in families["outcome"]]
     return families
+
+
+def _broken_checks(judgements: Mapping[str, Judgement], stage: Stage) -> dict[str, list[Finding]]:
+    """Return one finding per check on the check itself: a crash is inconclusive for the model, but people must hear.
+
+    A check without evidence says nothing about itself.
+    """
+    found: dict[str, list[Finding]] = {}
+    for name, judgement in judgements.items():
+        reasons = {finding.reason for finding in judgement.findings}
+        if MISSING in reasons:
+            continue
+        own = Finding(
+            check=name,
+            part=Part.PIPELINE,
+            subject=f"{name} of {stage}",  # the stages of one check see different windows
+            statistic="check",
+            verdict=Verdict.OK,
+            family=f"pipeline:{name}",
+            cause=Cause.PIPELINE,
+        )
+        if FAILED in reasons:
+            said = next(finding.message for finding in judgement.findings if finding.reason == FAILED)
+            message = f"the check {name} breaks ({said}), so it judges nothing; the log has the details"
+            own = replace(own, verdict=Verdict.WARNING, severity=Severity.WARNING, message=message)
+        found[own.family] = [own]
+    return found
 
 
 def _cause_of_outcome(alerts: Any, evidence: Evidence) -> Cause:

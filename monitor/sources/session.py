@@ -18,15 +18,22 @@ from monitor.source import SlowReadError, SourceError
 
 BATCH_BYTES = 8 << 20  # of an Arrow batch: bounds what a read holds whatever the rows are like
 CONNECT_TIMEOUT = 15  # seconds
+UNREACHABLE = (
+    "could not translate host name|failed to resolve host|Connection refused|timeout expired|No such file"
+    "|Failed to connect"
+)
 
 
 def libpq_url(url: str) -> str:
     """Return the address for libpq of an address for SQLAlchemy.
 
-    >>> libpq_url("postgresql+psycopg://me@/db?host=/run/pg")
-    'postgresql://me@/db?host=/run/pg'
+    SQLAlchemy writes a space in a parameter as ``+``, which libpq takes for a plus.
+
+    >>> libpq_url("postgresql+psycopg://me@/db?host=/run/my+pg")
+    'postgresql://me@/db?host=/run/my%20pg'
     """
-    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
+    head, mark, parameters = url.partition("?")
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", head) + mark + parameters.replace("+", "%20")
 
 
 def address(url: str) -> str:
@@ -176,10 +183,7 @@ def explained(error: Exception, url: str) -> SourceError:
         return SourceError(f"The source database {where} says: {said}; GRANT SELECT on it to the role of source.url.")
     if re.search(r'database ".*" does not exist', said):
         return SourceError(f"The source database {where} does not exist; correct the name in source.url.")
-    if re.search(
-        "could not translate host name|failed to resolve host|Connection refused|timeout expired|No such file|Failed to connect",
-        text,
-    ):
+    if re.search(UNREACHABLE, text):
         reason = re.search(r"failed: (.*)", text)
         return SourceError(
             f"The source database {where} cannot be reached ({(reason.group(1) if reason else said).strip()}); "

@@ -180,7 +180,7 @@ def test_the_same_evidence_gives_the_same_decision() -> None:
         assert one.outcome_day(change) == other.outcome_day(change)
 
 
-def test_a_check_that_breaks_changes_no_alert_and_stops_no_other() -> None:
+def test_a_check_that_breaks_stops_no_other_and_is_told_when_it_breaks_again() -> None:
     @dataclass(frozen=True)
     class Broken:
         stages = frozenset({Stage.OUTCOMES})
@@ -192,4 +192,8 @@ def test_a_check_that_breaks_changes_no_alert_and_stops_no_other() -> None:
     service.active = {"broken": Broken(), **service.active}
     decision = service.outcome_day(late(0.4))
     assert [f.reason for f in decision.findings if f.check == "broken"] == ["check failed"]
-    assert [a.family for a in decision.alerts] == ["outcome"]
+    assert {a.family for a in decision.alerts if a.is_open} == {"outcome"}
+    again = service.outcome_day(late(0.4))
+    (told,) = [n for n in again.notifications if "broken" in n.title]
+    assert "the log has the details" in told.summary
+    assert told.severity is Severity.WARNING
