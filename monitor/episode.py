@@ -68,6 +68,14 @@ def find_alert(conn: sa.Connection, key: str) -> Alert | None:
     return alert_of(found[0]._mapping) if found else None
 
 
+def hold_alert(conn: sa.Connection, key: str) -> Alert | None:
+    """The newest episode of an alert, held until the transaction ends: nobody else steps it meanwhile."""
+    conn.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(key, 0))))
+    query = sa.select(alerts).where(alerts.c.alert_key == key).order_by(alerts.c.episode.desc()).limit(1)
+    row = conn.execute(query).one_or_none()
+    return None if row is None else alert_of(row._mapping)
+
+
 def save_alerts(conn: sa.Connection, changed: Iterable[Alert], *, at: datetime) -> None:
     """Write episodes as they are now. That one key has at most one open episode is seen to by the database.
 

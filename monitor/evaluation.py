@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from monitor import episode, ledger, record, store
-from monitor.alert import AlertRules
+from monitor.alert import Alert, AlertRules
 from monitor.announcement import announce
 from monitor.check import Evidence, Performance, Stage
 from monitor.decision import Decision, Rules, State, decide
@@ -47,6 +47,8 @@ class Evaluated:
 
     decision: Decision
     rows: int
+    alerts: Sequence[Alert] = ()
+    """The alerts as they stood before."""
 
 
 def evaluate(
@@ -90,7 +92,7 @@ def evaluate(
         save(conn, watched, run, rows, decision, now=now, seconds=clock.perf_counter() - began)
         if not quiet:
             announce(conn, installation, decision, revision=run.revision)
-    return Evaluated(decision=decision, rows=rows.reading.rows)
+    return Evaluated(decision=decision, rows=rows.reading.rows, alerts=state.alerts)
 
 
 def current_reference(

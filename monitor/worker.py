@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from monitor import evaluation, ledger
+from monitor import evaluation, ledger, pipeline
 from monitor.check import Stage
 from monitor.evaluation import CHAMPION
 from monitor.installation import Installation, Monitored
@@ -69,6 +69,8 @@ class Worker:
         with self.installation.engine.begin() as conn:
             for lost in ledger.rescue(conn):
                 log.warning("took back a run", extra={"model": lost.model, "window": lost.window.start.isoformat()})
+                if lost.state == "dead":
+                    self._observe(conn, lost, ledger.RESCUED, dead=True, now=now)
             for watched in self.installation.models.values():
                 for stage in stages(watched):
                     plan_windows(conn, watched, stage, now=now)
@@ -93,17 +95,21 @@ class Worker:
         except SourceError as error:
             log.warning("a run waits: %s", error, extra=extra)
             # logs that nobody can read are no fault of this window; one that is too slow to read must not hold up all
-            self._give_back(run, run.token, str(error), counts=isinstance(error, SlowReadError))
+            self._give_back(run, run.token, str(error), now=now, counts=isinstance(error, SlowReadError))
         except Exception as error:
             log.exception("a run failed", extra=extra)
-            self._give_back(run, run.token, f"{type(error).__name__}: {error}")
+            self._give_back(run, run.token, f"{type(error).__name__}: {error}", now=now)
         finally:
             self.active.pop(run.run_id, None)
         if self.metrics is not None:
             seconds = time.perf_counter() - began
             rows = 0 if done is None else done.rows
             self.metrics.observe_run(run.model, run.part, seconds=seconds, rows=rows, failed=done is None)
-        if done is not None and (done.decision.transitions or done.decision.notifications):
+        if done is not None and pipeline.is_troubled(done.alerts):
+            with self.installation.engine.begin() as conn:
+                self._observe(conn, run, None, now=now)
+            self._tell()
+        elif done is not None and (done.decision.transitions or done.decision.notifications):
             self._tell()
         return True
 
@@ -111,12 +117,24 @@ class Worker:
         for tell in self.told:
             tell()
 
-    def _give_back(self, run: Run, token: uuid.UUID, error: str, *, counts: bool = True) -> None:
+    def _give_back(self, run: Run, token: uuid.UUID, error: str, *, now: datetime, counts: bool = True) -> None:
         try:
             with self.installation.engine.begin() as conn:
-                ledger.fail(conn, run.run_id, token, error, counts=counts)
+                dead = ledger.fail(conn, run.run_id, token, error, counts=counts) == "dead"
+                told = self._observe(conn, run, error, dead=dead, now=now)
         except LeaseLost:
             log.warning("the run was taken over before it failed", extra={"model": run.model})
+        else:
+            if told:
+                self._tell()
+
+    def _observe(
+        self, conn: sa.Connection, run: Run, problem: str | None, *, dead: bool = False, now: datetime
+    ) -> bool:
+        watched = self.installation.models.get(run.model)
+        if watched is None:
+            return False
+        return pipeline.observe(conn, self.installation, watched, run, problem=problem, dead=dead, now=now)
 
     def renew(self) -> None:
         """Renew the leases of what this process works on, on connections of their own."""

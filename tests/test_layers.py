@@ -25,6 +25,7 @@ TOP = {
     "announcement",
     "evaluation",
     "vitals",
+    "pipeline",
     "review",
     "reporting",
     "worker",
