@@ -52,6 +52,8 @@ class AlertRules:
     thread_windows: int = 28
     settle: int = 7
     growth: float = 2.0
+    quiet: bool = False
+    """Whether nobody is told, as in a backfill; what is still open afterwards is told with the next window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -472,7 +474,7 @@ def _tell(
             told["peak"] = max(told["peak"], smoothed)
     tell: Reason | None = None
     reason, in_thread = "", False
-    if alert.inhibited_by is not None or alert.silenced:
+    if alert.inhibited_by is not None or alert.silenced or rules.quiet:
         pass
     elif told is None:
         tell, reason = Reason.FIRST, "told for the first time"

@@ -70,17 +70,21 @@ def evaluate(
     with installation.engine.begin() as conn:
         evidence = gather(conn, watched, reference, rows, run, stage)
         state = load_state(conn, watched, run.window)
+        newest = ledger.last_window(conn, watched.name, CHAMPION, run.part, states=["done"])
     decision = decide(
         evidence,
         watched.checks,
         state,
-        rules_of(installation, watched),
+        rules_of(installation, watched, quiet=quiet),
         now=now,
         new_id=uuid.uuid4,
         model_version="" if reference is None else reference.version,
         history=history_of(installation, watched, reference),
         prove=prover(installation, watched, reference, now=now),
     )
+    if newest is not None and run.window.start <= newest.start:
+        # Alerts go forward in time: what is judged again corrects the history and is no second bad window.
+        decision = replace(decision, alerts=(), transitions=(), notifications=(), recommendations=())
     run = replace(
         run,
         reference_id=None if reference is None else reference.id,
@@ -99,12 +103,14 @@ def current_reference(
     conn: sa.Connection, installation: Installation, watched: Monitored, *, at: datetime
 ) -> Reference | None:
     """Return the training profile in force at a time; None when the model has none yet."""
+    found = store.reference_id_at(conn, watched.name, at=at)
+    if found is None or found in installation.references:
+        return None if found is None else installation.references[found]
     stored = store.load_reference(conn, watched.name, at=at)
     if stored is None:
         return None
-    if stored.reference_id not in installation.references:
-        installation.references[stored.reference_id] = Reference.from_bytes(stored.body, created_at=stored.created_at)
-    return installation.references[stored.reference_id]
+    reference = Reference.from_bytes(stored.body, created_at=stored.created_at)
+    return installation.references.setdefault(stored.reference_id, reference)
 
 
 def fits(reference: Reference, watched: Monitored) -> bool:
@@ -185,11 +191,11 @@ def load_state(conn: sa.Connection, watched: Monitored, window: Window) -> State
     )
 
 
-def rules_of(installation: Installation, watched: Monitored) -> Rules:
+def rules_of(installation: Installation, watched: Monitored, *, quiet: bool = False) -> Rules:
     """Return what the configuration says about alerts and advice."""
     alerts = installation.config.alerts
     return Rules(
-        alerts=AlertRules(k=alerts.k, n=alerts.n, recover=alerts.recover, repeat=dict(alerts.repeat)),
+        alerts=AlertRules(k=alerts.k, n=alerts.n, recover=alerts.recover, repeat=dict(alerts.repeat), quiet=quiet),
         retraining_cost=watched.section.retraining.cost,
     )
 

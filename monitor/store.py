@@ -111,10 +111,21 @@ def save_reference(conn: sa.Connection, *, model: str, body: bytes, active_from:
 
 def load_reference(conn: sa.Connection, model: str, *, at: datetime) -> StoredReference | None:
     """The training profile in force at a time; before the first one came into force, the first one."""
+    columns = [tables.reference.c[field.name] for field in dataclasses.fields(StoredReference)]
+    row = conn.execute(_in_force(sa.select(*columns), model, at)).one_or_none()
+    return None if row is None else StoredReference(**row._mapping)
+
+
+def reference_id_at(conn: sa.Connection, model: str, *, at: datetime) -> str | None:
+    """The id of what ``load_reference`` gives, without its megabytes."""
+    found: str | None = conn.scalars(_in_force(sa.select(tables.reference.c.reference_id), model, at)).one_or_none()
+    return found
+
+
+def _in_force(query: sa.Select[*tuple[Any, ...]], model: str, at: datetime) -> sa.Select[*tuple[Any, ...]]:
     kept = tables.reference
-    query = (
-        sa.select(*(kept.c[field.name] for field in dataclasses.fields(StoredReference)))
-        .where(kept.c.model == model)
+    return (
+        query.where(kept.c.model == model)
         .order_by(
             sa.and_(kept.c.active_from <= at, sa.or_(kept.c.active_until.is_(None), kept.c.active_until > at)).desc(),
             sa.case((kept.c.active_from <= at, kept.c.active_from)).desc().nulls_last(),
@@ -122,8 +133,6 @@ def load_reference(conn: sa.Connection, model: str, *, at: datetime) -> StoredRe
         )
         .limit(1)
     )
-    row = conn.execute(query).one_or_none()
-    return None if row is None else StoredReference(**row._mapping)
 
 
 def load_sample(conn: sa.Connection, reference_id: str) -> tuple[bytes | None, bytes | None]:

@@ -30,6 +30,7 @@ LEASE = timedelta(seconds=60)  # a dead owner's run is taken over after this tim
 TICK = timedelta(seconds=5)
 DRAIN = timedelta(seconds=8)  # of the ten that an orchestrator waits after SIGTERM
 EVALUATORS = 2
+MOST_SKIPPED = 5000  # windows written down in one statement: each takes two of its 65,535 parameters
 
 
 @dataclass(kw_only=True)
@@ -239,7 +240,9 @@ def plan_windows(conn: sa.Connection, watched: Monitored, stage: Stage, *, now: 
     planned, skipped = due_windows(watched, stage, last, now=now)
     if skipped:
         reason = f"older than max_catch_up when it could be evaluated (catch_up: {watched.section.catch_up})"
-        ledger.skip(conn, watched.name, CHAMPION, stage.value, skipped, reason=reason)
+        for first in range(0, len(skipped), MOST_SKIPPED):
+            some = skipped[first : first + MOST_SKIPPED]
+            ledger.skip(conn, watched.name, CHAMPION, stage.value, some, reason=reason)
     if planned:
         wait = wait_of(watched, stage)
         ledger.materialise(conn, watched.name, CHAMPION, stage.value, planned, wait=wait)

@@ -57,7 +57,7 @@ def _problems(installation: Installation) -> Iterator[str]:
             yield f"{name}: {problem}"
         yield from stale_references(installation, [name], at=now())
         with installation.engine.begin() as conn:
-            if store.load_reference(conn, name, at=now()) is None:
+            if store.reference_id_at(conn, name, at=now()) is None:
                 yield f"{name}: there is no training profile; run `monitor profile {name} --from FILE`."
         if watched.section.source.outcome is None:
             yield f"{name}: no source.outcome, so wrong predictions go unseen; name the table of outcomes."
