@@ -10,6 +10,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,14 +27,26 @@ from monitor.outcome import Task
 from monitor.reference import Reference
 from monitor.source import Batch, CategoryValues, Kind, NumericValues, Values
 
-__all__ = ["ReportError", "run_report", "schema_of"]
+__all__ = ["ReportError", "ReportStoppedError", "run_report", "schema_of"]
 
 SECONDS = 600.0
+CHECKED = 0.2  # seconds between two looks at whether to stop
 MOST_COLUMNS = 200
 
 
+class ReportStoppedError(ReportError):
+    """The report was given up because the process ends; it can be made another time."""
+
+
 def run_report(
-    reference: Reference, sample: bytes, current: Batch, section: SourceSection, target: Path, *, title: str
+    reference: Reference,
+    sample: bytes,
+    current: Batch,
+    section: SourceSection,
+    target: Path,
+    *,
+    title: str,
+    stopping: threading.Event | None = None,
 ) -> list[str]:
     """Write the HTML report to ``target``; returns remarks on what was left out and why.
 
@@ -47,17 +61,31 @@ def run_report(
         _write_rows(folder, current, schema)
         command = [sys.executable, "-m", "monitor.report", str(folder), str(target)]
         environment = {**os.environ, "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"}
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=SECONDS, env=environment
-            )
-        except subprocess.TimeoutExpired:
-            raise ReportError(f"it took longer than {SECONDS:.0f} seconds; try a shorter window.") from None
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
+        code, said = _supervise(command, environment, stopping or threading.Event())
+        if code:
+            last = (said.strip().splitlines() or [f"it ended with code {code}"])[-1]
             raise ReportError(plain(last.removeprefix("monitor.report.ReportError: "), 300))
         remarks: list[str] = json.loads((folder / "remarks.json").read_text(encoding="utf-8"))
     return remarks
+
+
+def _supervise(command: list[str], environment: dict[str, str], stopping: threading.Event) -> tuple[int, str]:
+    """Return how the child ended and what it said on standard error; it is killed when it takes too long or we stop."""
+    deadline = time.monotonic() + SECONDS
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    ) as child:
+        while True:
+            try:
+                _, said = child.communicate(timeout=CHECKED)
+                return child.returncode, said
+            except subprocess.TimeoutExpired:
+                if not stopping.is_set() and time.monotonic() < deadline:
+                    continue
+                child.kill()
+            if stopping.is_set():
+                raise ReportStoppedError("it was stopped; ask for it again.")
+            raise ReportError(f"it took longer than {SECONDS:.0f} seconds; try a shorter window.")
 
 
 def schema_of(reference: Reference, section: SourceSection, title: str) -> ReportSchema:

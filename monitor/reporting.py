@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from monitor import history, store
 from monitor.evaluation import CHAMPION, current_reference
 from monitor.installation import Installation, Monitored
-from monitor.report import ReportError, run_report
+from monitor.report import ReportError, ReportStoppedError, run_report
 from monitor.source import SourceError
 from monitor.window import Window
 
@@ -27,7 +27,13 @@ RETRY = 300.0  # seconds after the store was away
 
 
 def make_report(
-    installation: Installation, watched: Monitored, window: Window, target: Path, *, now: datetime
+    installation: Installation,
+    watched: Monitored,
+    window: Window,
+    target: Path,
+    *,
+    now: datetime,
+    stopping: threading.Event | None = None,
 ) -> list[str]:
     """Write the HTML report of a window and return remarks: columns that were left out and why.
 
@@ -44,7 +50,8 @@ def make_report(
     current = installation.source(watched.name).sample([window], ROWS, labelled, now=now, layout=reference.layout)
     if not current.rows:
         raise ReportError(f"there are no rows of {watched.name} in {watched.spec.label(window)}.")
-    return run_report(reference, sample, current, watched.section.source, target, title=_title(watched, window))
+    section, title = watched.section.source, _title(watched, window)
+    return run_report(reference, sample, current, section, target, title=title, stopping=stopping)
 
 
 def _title(watched: Monitored, window: Window) -> str:
@@ -78,7 +85,7 @@ class Reporter:
         self._awake.set()
 
     def stop(self) -> None:
-        """Begin nothing more; ``run`` returns after the report under way."""
+        """Give up the report under way; ``run`` returns at once."""
         self._stopping.set()
         self._awake.set()
 
@@ -99,8 +106,11 @@ class Reporter:
         with TemporaryDirectory(prefix="monitor-report-") as folder:
             target = Path(folder) / "report.html"
             try:
-                remarks = make_report(self.installation, watched, window, target, now=window.end + _settled(watched))
+                now = window.end + _settled(watched)
+                remarks = make_report(self.installation, watched, window, target, now=now, stopping=self._stopping)
                 body, note = target.read_bytes(), " ".join(remarks) or None
+            except ReportStoppedError:
+                return False  # the next process makes it
             except (ReportError, SourceError) as error:
                 note = str(error)
                 log.warning("no report: %s", error, extra={"model": wanted.model})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from monitor.inspection import ReportSchema, Rows, why_no_quality
 from monitor.logtable import SourceSection
 from monitor.outcome import Task
 from monitor.reference import Reference, build_reference
-from monitor.report import ReportError, run_report
+from monitor.report import ReportError, ReportStoppedError, run_report
 from monitor.source import Batch, CategoryValues, Floats, NumericValues, Values
 from monitor.window import WindowSpec
 
@@ -197,6 +198,24 @@ def test_a_report_of_nothing_is_refused_in_a_sentence(tmp_path: Path) -> None:
             tmp_path / "report.html",
             title="nothing",
         )
+
+
+def test_a_report_is_given_up_when_the_process_ends(tmp_path: Path) -> None:
+    x = np.linspace(0, 1, ROWS)
+    columns: dict[str, Values] = {"x": numbers(x)}
+    stopping = threading.Event()
+    stopping.set()
+    with pytest.raises(ReportStoppedError):
+        run_report(
+            reference_of(columns, Task.BINARY, x, (x > 0.5).astype(float)),
+            parquet({"x": x}),
+            batch(columns),
+            section(),
+            tmp_path / "report.html",
+            title="stopped",
+            stopping=stopping,
+        )
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_the_side_of_the_daemon_loads_neither_pandas_nor_evidently() -> None:
