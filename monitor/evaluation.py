@@ -28,6 +28,7 @@ from monitor.tile import Tile, TileKey, TilePart, build_inputs, build_outcomes
 from monitor.window import Window, WindowSpec
 
 CHAMPION = "champion"
+MEMORIES = 30  # windows whose memories are kept at least, so that a person can have one judged again
 EPISODES = 120  # windows back in which checks may know of past alerts
 
 
@@ -265,7 +266,8 @@ def save(
     performance = [metric for judgement in decision.judgements.values() for metric in judgement.performance]
     if rows.outcome is not None:
         save_performance(conn, watched, run, rows.outcome, performance)
-    store.save_memories(conn, run, decision.memories)
+    late = -(-watched.section.lateness // watched.spec.pace)  # windows that late rows may still change
+    store.save_memories(conn, run, decision.memories, keep=max(MEMORIES, late + 2))
     episode.save_alerts(conn, decision.alerts, at=now)
     episode.add_alert_events(conn, decision.transitions, at=now, window_start=run.window.start, revision=run.revision)
     for advice in sorted(decision.recommendations, key=lambda one: one.state is RecommendationState.OPEN):

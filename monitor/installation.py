@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -61,6 +62,7 @@ class Installation:
     sources: dict[str, PostgresSource] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     """Training profiles by id; they never change, so a copy never goes stale."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @cached_property
     def engine(self) -> sa.Engine:
@@ -112,9 +114,10 @@ class Installation:
         """Return where a model's logged rows come from; it keeps its connections until the installation is closed."""
         from monitor.sources.postgres import source_for
 
-        if name not in self.sources:
-            self.sources[name] = source_for(self.model(name).section, self.dsn, name=name)
-        return self.sources[name]
+        with self._lock:  # two evaluators may want the first read of a model at once
+            if name not in self.sources:
+                self.sources[name] = source_for(self.model(name).section, self.dsn, name=name)
+            return self.sources[name]
 
     def source_dsn(self, section: ModelSection) -> str:
         """Return the address of a model's logs for libpq; ``store`` means our own database."""

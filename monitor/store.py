@@ -24,7 +24,7 @@ from monitor.copying import copy_rows
 from monitor.ledger import Run
 from monitor.record import EVERYTHING, Slice, stamp
 
-#: Windows per check whose memory is kept: enough to judge two days of quarter hours again.
+#: Windows per check whose memory is kept unless told otherwise: enough to judge two days of quarter hours again.
 MEMORIES = 200
 
 
