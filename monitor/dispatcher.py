@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import threading
 from collections import Counter
@@ -25,7 +26,7 @@ from monitor import outbox
 from monitor.charts import ChartError, picture
 from monitor.ledger import LeaseLost
 from monitor.notification import Channel, DeliveryError, Receipt
-from monitor.outbox import Claimed
+from monitor.outbox import LONGEST_PAUSE, Claimed
 
 DEADLINE = 30.0  # seconds for one send, from the first look at a name to the last byte
 PICTURE_SECONDS = 20.0
@@ -35,6 +36,7 @@ BACKOFF_CAP = 900.0
 MOST_ATTEMPTS = 12
 LONGEST_TRY = timedelta(hours=24)
 ACKNOWLEDGE_PAUSES = (0.5, 2.0)
+TOO_MANY = 429
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,24 @@ def backoff(attempts: int, rng: random.Random) -> float:
 def hopeless(attempts: int, age: timedelta) -> bool:
     """Whether a message is given up: after 12 attempts and 24 hours, whichever comes last."""
     return attempts >= MOST_ATTEMPTS and age >= LONGEST_TRY
+
+
+def asked_pause(error: DeliveryError, otherwise: timedelta) -> timedelta | None:
+    """Return for how long the whole channel is left alone after an error, at most an hour; None for not at all.
+
+    A peer that says how long, or that it gets too much (429), means everything that is sent to it, not one message.
+
+    >>> asked_pause(DeliveryError("busy", retry_after=30.0), timedelta(seconds=4))
+    datetime.timedelta(seconds=30)
+    >>> asked_pause(DeliveryError("busy", status=429), timedelta(seconds=4))
+    datetime.timedelta(seconds=4)
+    >>> asked_pause(DeliveryError("busy", status=503), timedelta(seconds=4)) is None
+    True
+    """
+    asked = error.retry_after
+    if asked is not None and not math.isnan(asked):
+        return timedelta(seconds=min(max(asked, 0.0), LONGEST_PAUSE.total_seconds()))
+    return otherwise if error.status == TOO_MANY else None
 
 
 async def deliver(
@@ -135,7 +155,9 @@ async def _attempt(
                 engine, lambda conn: outbox.give_up(conn, id_, token, error=said, status=status)
             )
             return Outcome.DEAD if written else Outcome.LOST
-        delay = timedelta(seconds=max(backoff(claimed.attempts, rng), error.retry_after or 0.0))
+        wait = timedelta(seconds=backoff(claimed.attempts, rng))
+        pause = asked_pause(error, wait)
+        delay = wait if pause is None else max(wait, pause)
         ambiguous = error.ambiguous
         log.warning(
             "Message %s did not go out on %s, next try in %.0f s: %s",
@@ -144,12 +166,13 @@ async def _attempt(
             delay.total_seconds(),
             said,
         )
-        written = await _acknowledge(
-            engine,
-            lambda conn: outbox.reschedule(
-                conn, id_, token, error=said, delay=delay, status=status, ambiguous=ambiguous
-            ),
-        )
+
+        def put_back(conn: sa.Connection) -> None:
+            if pause is not None:
+                outbox.pause(conn, claimed.channel, pause)
+            outbox.reschedule(conn, id_, token, error=said, delay=delay, status=status, ambiguous=ambiguous)
+
+        written = await _acknowledge(engine, put_back)
         return Outcome.RETRY if written else Outcome.LOST
     code = int(receipt.status) if receipt.status.isdecimal() else None
     written = await _acknowledge(

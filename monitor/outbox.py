@@ -22,6 +22,9 @@ from monitor.notification import Notification, from_json, to_json
 from monitor.tables import delivery as deliveries
 from monitor.tables import notification as notifications
 
+#: No peer can keep a channel waiting for longer with one answer.
+LONGEST_PAUSE = timedelta(hours=1)
+
 #: What a claimed delivery gives up when it goes back.
 FREED: dict[str, Any] = {"token": None, "lease_until": None}
 
@@ -76,6 +79,13 @@ CLAIM = sa.text("""
         LIMIT 1
     ) AS thread ON true
     ORDER BY claimed.sequence
+""")
+
+
+PAUSE = sa.text("""
+    INSERT INTO monitor.channel_state AS c (channel, not_before)
+    VALUES (:channel, clock_timestamp() + :pause)
+    ON CONFLICT (channel) DO UPDATE SET not_before = greatest(c.not_before, excluded.not_before)
 """)
 
 
@@ -247,6 +257,15 @@ def reschedule(
 def give_up(conn: sa.Connection, delivery_id: UUID, token: UUID, *, error: str, status: int | None = None) -> None:
     """Make it a dead letter: kept, listed, counted, and redeliverable."""
     fenced(conn, delivery_id, token, {"state": "dead", "last_error": clean_text(error), "last_status": status, **FREED})
+
+
+def pause(conn: sa.Connection, channel: str, delay: timedelta) -> None:
+    """Claim nothing for a channel until ``delay`` is over by the database's clock, at most an hour.
+
+    A longer pause that was asked for before stays. Call it before what it came from is written: everyone who needs the
+    state of a channel and a delivery takes the channel first.
+    """
+    conn.execute(PAUSE, {"channel": channel, "pause": min(delay, LONGEST_PAUSE)})
 
 
 def dead_letters(conn: sa.Connection) -> list[DeadLetter]:

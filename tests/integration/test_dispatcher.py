@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from monitor import outbox
 from monitor.channels.email import EmailChannel
 from monitor.channels.slack import SlackChannel
 from monitor.channels.webhook import WebhookChannel
-from monitor.dispatcher import BACKOFF_CAP, Dispatcher, backoff, deliver, hopeless
+from monitor.dispatcher import BACKOFF_CAP, Dispatcher, asked_pause, backoff, deliver, hopeless
 from monitor.embedded import Database
 from monitor.notification import Channel, DeliveryError, Notification, Reason, Receipt
 from tests.peers import HOST, HttpPeer, MailPeer, Reply, dribble, notification
@@ -138,6 +139,55 @@ def test_a_peer_that_asks_to_wait_is_not_asked_before(engine: sa.Engine, peer: H
     put(engine, "hook")
     go(engine, {"hook": web(peer)})
     assert 1700 < rows(engine)[0].wait <= 1800
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [("1800", 1700, 1800), ("Tue, 01 Jan 2999 00:00:00 GMT", 3500, 3600), ("999999", 3500, 3600)],
+)
+def test_a_peer_that_asks_to_wait_pauses_its_whole_channel_and_no_other(
+    engine: sa.Engine, peer: HttpPeer, header: str, least: int, most: int
+) -> None:
+    with HttpPeer(Reply(429, b"", {"Retry-After": header})) as busy:
+        channels = {"busy": web(busy), "other": web(peer)}
+        for number in (1, 2, 3):
+            put(engine, "busy", "other", number=number)
+        assert go(engine, channels) == {"retry": 1, "sent": 3}
+        assert go(engine, channels) == {}  # although two messages were never tried
+        assert len(busy.requests) == 1
+    with engine.connect() as conn:
+        query = "SELECT channel, extract(epoch FROM not_before - clock_timestamp()) FROM monitor.channel_state"
+        [(name, wait)] = conn.execute(sa.text(query)).all()
+    assert name == "busy"
+    assert least < wait <= most
+
+
+def test_a_peer_that_says_too_many_without_a_time_pauses_its_channel_too(engine: sa.Engine, peer: HttpPeer) -> None:
+    peer.replies.append(Reply(429, b""))
+    for number in (1, 2):
+        put(engine, "hook", number=number)
+    assert go(engine, {"hook": web(peer)}) == {"retry": 1}
+    with engine.begin() as conn:
+        assert conn.execute(
+            sa.text("SELECT not_before > created_at FROM monitor.channel_state, monitor.delivery")
+        ).all()
+        conn.execute(sa.text("UPDATE monitor.channel_state SET not_before = clock_timestamp()"))
+    change(engine, "next_at = clock_timestamp()")
+    assert go(engine, {"hook": web(peer)}) == {"sent": 2}
+
+
+def test_a_temporary_failure_without_a_wish_does_not_pause_the_channel(engine: sa.Engine, peer: HttpPeer) -> None:
+    peer.replies.append(Reply(503, b""))
+    for number in (1, 2):
+        put(engine, "hook", number=number)
+    assert go(engine, {"hook": web(peer)}) == {"retry": 1}
+    assert go(engine, {"hook": web(peer)}) == {"sent": 1}
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [(math.inf, 3600.0), (-5.0, 0.0), (math.nan, None), (None, None)])
+def test_no_wish_of_a_peer_is_taken_beyond_an_hour(asked: float | None, seconds: float | None) -> None:
+    pause = asked_pause(DeliveryError("busy", retry_after=asked), timedelta(seconds=4))
+    assert (None if pause is None else pause.total_seconds()) == seconds
 
 
 def test_a_permanent_failure_is_a_dead_letter_that_can_be_redelivered(engine: sa.Engine, peer: HttpPeer) -> None:

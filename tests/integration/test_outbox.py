@@ -204,9 +204,11 @@ def test_a_message_is_held_until_its_time(engine: sa.Engine) -> None:
 def test_a_channel_that_asked_to_wait_is_left_alone(engine: sa.Engine) -> None:
     put(engine, message(), "ops", "team")
     with engine.begin() as conn:
-        conn.execute(
-            sa.text("INSERT INTO monitor.channel_state (channel, not_before) VALUES ('ops', now() + interval '1 h')")
-        )
+        outbox.pause(conn, "ops", timedelta(hours=99))
+        outbox.pause(conn, "ops", timedelta(minutes=1))  # the longer one stays
+        query = "SELECT not_before - clock_timestamp() FROM monitor.channel_state"
+        left = conn.execute(sa.text(query)).scalar_one()
+    assert timedelta(minutes=59) < left <= timedelta(hours=1)
     assert [claimed.channel for claimed in claim(engine)] == ["team"]
 
 
