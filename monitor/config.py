@@ -62,7 +62,6 @@ INACTIVE: tuple[str, ...] = (
     "alerts.escalate",
     "web.tokens_file",
     "web.proxy_header",
-    "deadman.url",
 )
 """What is understood but does nothing yet, `*` for any name and `=` for one value.
 

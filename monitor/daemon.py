@@ -14,6 +14,8 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEv
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from monitor import retention, store, web
+from monitor.deadman import EVERY as SIGN_OF_LIFE
+from monitor.deadman import Deadman
 from monitor.dispatcher import Dispatcher
 from monitor.health import Health, Heartbeats
 from monitor.installation import CODE_VERSION, Installation, register
@@ -76,6 +78,9 @@ class Daemon:
         self._every(UPKEEP, self.upkeep, "upkeep")
         for vitals in vitals_of(self.installation):
             self._every(vitals.every, partial(self.observe, vitals), f"sample {vitals.watched.name}")
+        if self.evaluating and self.installation.config.deadman.url is not None:
+            deadman = Deadman(installation=self.installation)
+            self._every(SIGN_OF_LIFE, lambda: deadman.sign(self.clock()), "sign of life")
         self._scheduler.start()
         if self.evaluating:
             self.evaluate()
@@ -130,7 +135,7 @@ class Daemon:
         if decision.notifications:
             self.dispatcher.wake()
 
-    def _every(self, pace: timedelta, work: Callable[[], None], name: str) -> None:
+    def _every(self, pace: timedelta, work: Callable[[], object], name: str) -> None:
         def safely() -> None:
             try:
                 work()
