@@ -140,20 +140,30 @@ async def _attempt(
         receipt = await send(channel, claimed, shown, deadline=deadline)
     except asyncio.CancelledError:
         # at a shutdown; the write is waited for although this task was told to end
-        await _acknowledge(
-            engine,
-            lambda conn: outbox.reschedule(
+        def stopped(conn: sa.Connection) -> None:
+            if claimed.probe:
+                outbox.end_probe(conn, claimed.channel, wait=timedelta(0))
+            outbox.reschedule(
                 conn, id_, token, error="stopped while sending", delay=timedelta(0), ambiguous=True, counts=False
-            ),
-        )
+            )
+
+        await _acknowledge(engine, stopped)
         raise
     except DeliveryError as error:
         said, status = str(error), error.status
-        if error.permanent or hopeless(claimed.attempts, now - claimed.created_at):
+        permanent = error.permanent
+        # an outage of a whole channel is nothing that its messages could be given up for
+        if permanent or (not claimed.probe and hopeless(claimed.attempts, now - claimed.created_at)):
             log.error("Message %s is given up on %s: %s", claimed.notification.id, claimed.channel, said)
-            written = await _acknowledge(
-                engine, lambda conn: outbox.give_up(conn, id_, token, error=said, status=status)
-            )
+
+            def bury(conn: sa.Connection) -> None:
+                if not permanent:
+                    outbox.note_failure(conn, claimed.channel)
+                elif claimed.probe:  # it says more about the message than about the channel
+                    outbox.end_probe(conn, claimed.channel, wait=outbox.FIRST_PROBE)
+                outbox.give_up(conn, id_, token, error=said, status=status)
+
+            written = await _acknowledge(engine, bury)
             return Outcome.DEAD if written else Outcome.LOST
         wait = timedelta(seconds=backoff(claimed.attempts, rng))
         pause = asked_pause(error, wait)
@@ -168,17 +178,29 @@ async def _attempt(
         )
 
         def put_back(conn: sa.Connection) -> None:
+            outbox.note_failure(conn, claimed.channel)
             if pause is not None:
                 outbox.pause(conn, claimed.channel, pause)
-            outbox.reschedule(conn, id_, token, error=said, delay=delay, status=status, ambiguous=ambiguous)
+            outbox.reschedule(
+                conn,
+                id_,
+                token,
+                error=said,
+                delay=delay,
+                status=status,
+                ambiguous=ambiguous,
+                counts=not claimed.probe,
+            )
 
         written = await _acknowledge(engine, put_back)
         return Outcome.RETRY if written else Outcome.LOST
     code = int(receipt.status) if receipt.status.isdecimal() else None
-    written = await _acknowledge(
-        engine,
-        lambda conn: outbox.mark_sent(conn, id_, token, provider_ref=receipt.reference, status=code),
-    )
+
+    def took(conn: sa.Connection) -> None:
+        outbox.note_success(conn, claimed.channel)
+        outbox.mark_sent(conn, id_, token, provider_ref=receipt.reference, status=code)
+
+    written = await _acknowledge(engine, took)
     log.info("Message %s went out on %s", claimed.notification.id, claimed.channel)
     return Outcome.SENT if written else Outcome.LOST
 

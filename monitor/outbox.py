@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -19,11 +20,17 @@ from sqlalchemy.dialects import postgresql
 from monitor.encoding import clean_text
 from monitor.ledger import LeaseLost
 from monitor.notification import Notification, from_json, to_json
+from monitor.tables import channel_state
 from monitor.tables import delivery as deliveries
 from monitor.tables import notification as notifications
 
 #: No peer can keep a channel waiting for longer with one answer.
 LONGEST_PAUSE = timedelta(hours=1)
+#: Failures in a row after which a channel is open: it is left alone but for one probe at a time.
+OPEN_AFTER = 5
+#: Between probes: this long after the failure that opened a channel, doubled with every one that follows.
+FIRST_PROBE = timedelta(seconds=30)
+LONGEST_PROBE = timedelta(minutes=15)
 
 #: What a claimed delivery gives up when it goes back.
 FREED: dict[str, Any] = {"token": None, "lease_until": None}
@@ -47,7 +54,8 @@ CLAIM = sa.text("""
         AND (CAST(:channels AS text[]) IS NULL OR d.channel = ANY(CAST(:channels AS text[])))
         AND NOT EXISTS (
             SELECT FROM monitor.channel_state AS c
-            WHERE c.channel = d.channel AND c.not_before > clock_timestamp()
+            WHERE c.channel = d.channel AND c.channel <> ALL(CAST(:probed AS text[]))
+                AND (c.not_before > clock_timestamp() OR c.state <> 'closed')
         )
         -- First in, first out within a group, so that "resolved" never overtakes "firing".
         AND NOT EXISTS (
@@ -55,7 +63,8 @@ CLAIM = sa.text("""
             WHERE older.channel = d.channel AND older.group_key = d.group_key
                 AND older.sequence < d.sequence AND older.state IN ('pending', 'sending', 'held')
         )
-        ORDER BY d.sequence
+        -- A probe that failed has the latest time: the next one is another message, if there is another.
+        ORDER BY CASE WHEN :probing THEN d.next_at END, d.sequence
         LIMIT :limit
         FOR UPDATE OF d SKIP LOCKED
     ), claimed AS (
@@ -88,6 +97,79 @@ PAUSE = sa.text("""
     ON CONFLICT (channel) DO UPDATE SET not_before = greatest(c.not_before, excluded.not_before)
 """)
 
+# The row is locked until the claim commits: whoever asks meanwhile waits, looks again, and finds its time moved. A
+# probe whose sender died is followed by another one when its lease is over.
+PROBE = sa.text("""
+    UPDATE monitor.channel_state AS c
+    SET state = 'half_open', not_before = clock_timestamp() + :lease
+    WHERE c.state <> 'closed' AND (c.not_before IS NULL OR c.not_before <= clock_timestamp())
+        AND (CAST(:channels AS text[]) IS NULL OR c.channel = ANY(CAST(:channels AS text[])))
+        AND EXISTS (
+            SELECT FROM monitor.delivery AS d
+            WHERE d.channel = c.channel AND (
+                (d.state = 'pending' AND d.next_at <= clock_timestamp())
+                OR (d.state = 'sending' AND d.lease_until < clock_timestamp())
+            )
+        )
+    RETURNING c.channel
+""")
+
+REOPEN = sa.text("""
+    UPDATE monitor.channel_state AS c
+    SET state = 'open', not_before = clock_timestamp() + :wait WHERE c.channel = :channel AND c.state = 'half_open'
+""")
+
+FAILED = sa.text("""
+    INSERT INTO monitor.channel_state AS c (channel, failures) VALUES (:channel, 1)
+    ON CONFLICT (channel) DO UPDATE SET
+        failures = c.failures + 1,
+        state = CASE WHEN c.state <> 'closed' OR c.failures + 1 >= :open_after THEN 'open' ELSE 'closed' END,
+        opened_at = CASE
+            WHEN c.state <> 'closed' THEN c.opened_at
+            WHEN c.failures + 1 >= :open_after THEN clock_timestamp()
+        END,
+        -- What is left of the lease of a probe is no wait; what a peer asked for is added by a pause.
+        not_before = CASE
+            WHEN c.state <> 'closed' OR c.failures + 1 >= :open_after THEN greatest(
+                CASE WHEN c.state <> 'half_open' THEN c.not_before END,
+                clock_timestamp() + least(
+                    CAST(:longest AS interval),
+                    CAST(:first AS interval) * power(2, least(greatest(c.failures + 1 - :open_after, 0), 20))
+                )
+            )
+            ELSE c.not_before
+        END
+""")
+
+SUCCEEDED = sa.text("""
+    UPDATE monitor.channel_state AS c
+    SET state = 'closed', failures = 0, opened_at = NULL,
+        not_before = CASE WHEN c.state = 'closed' THEN c.not_before END
+    WHERE c.channel = :channel AND (c.state <> 'closed' OR c.failures > 0)
+""")
+
+
+class Circuit(StrEnum):
+    """Whether a channel is used."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    """Left alone: it failed too often in a row."""
+    HALF_OPEN = "half_open"
+    """One message is under way to see whether it is back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelState:
+    """How one channel is doing; ``failures`` are those in a row, ``waiting`` its unsent messages."""
+
+    channel: str
+    circuit: Circuit
+    failures: int
+    opened_at: datetime | None
+    not_before: datetime | None
+    waiting: int
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claimed:
@@ -103,6 +185,8 @@ class Claimed:
     attachment: bytes | None = None
     #: What the channel called the first message of the thread, or "".
     thread_reference: str = ""
+    #: It is sent to see whether an open channel is back: its failure is no attempt.
+    probe: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,11 +266,28 @@ def knows(conn: sa.Connection, notification_id: UUID) -> bool:
 def claim(conn: sa.Connection, *, limit: int, lease: timedelta, channels: Sequence[str] | None = None) -> list[Claimed]:
     """Take what is due, oldest first and one of each group at a time; commit before sending.
 
+    Of a channel that is open nothing is taken but one message, when it is time for a probe and nobody else probes.
+
     ``lease`` has to be longer than the deadline of a send. What a dead sender held comes back after it, as a possible
     duplicate.
     """
+    wanted = None if channels is None else list(channels)
+    probed = conn.scalars(PROBE, {"channels": wanted, "lease": lease}).all()
+    claimed = _take(conn, channels=wanted, limit=limit, lease=lease, probing=False)
+    for channel in probed:
+        found = _take(conn, channels=[channel], limit=1, lease=lease, probing=True)
+        if not found:  # it waits for an older one of its group, or somebody has it in hand
+            conn.execute(REOPEN, {"channel": channel, "wait": timedelta(0)})
+        claimed += found
+    return claimed
+
+
+def _take(
+    conn: sa.Connection, *, channels: list[str] | None, limit: int, lease: timedelta, probing: bool
+) -> list[Claimed]:
+    probed = channels if probing and channels is not None else []
     rows = conn.execute(
-        CLAIM, {"limit": limit, "lease": lease, "channels": None if channels is None else list(channels)}
+        CLAIM, {"limit": limit, "lease": lease, "channels": channels, "probed": probed, "probing": probing}
     )
     return [
         Claimed(
@@ -199,6 +300,7 @@ def claim(conn: sa.Connection, *, limit: int, lease: timedelta, channels: Sequen
             possible_duplicate=row.possible_duplicate,
             attachment=row.attachment,
             thread_reference=row.thread_ref or "",
+            probe=probing,
         )
         for row in rows
     ]
@@ -266,6 +368,42 @@ def pause(conn: sa.Connection, channel: str, delay: timedelta) -> None:
     state of a channel and a delivery takes the channel first.
     """
     conn.execute(PAUSE, {"channel": channel, "pause": min(delay, LONGEST_PAUSE)})
+
+
+def note_failure(conn: sa.Connection, channel: str) -> None:
+    """Count one failure of a channel, which opens with the fifth in a row. Call it before the delivery is written."""
+    conn.execute(FAILED, {"channel": channel, "open_after": OPEN_AFTER, "first": FIRST_PROBE, "longest": LONGEST_PROBE})
+
+
+def note_success(conn: sa.Connection, channel: str) -> None:
+    """A channel took a message: it is closed, whatever it was. Call it before the delivery is written."""
+    conn.execute(SUCCEEDED, {"channel": channel})
+
+
+def end_probe(conn: sa.Connection, channel: str, *, wait: timedelta) -> None:
+    """A probe showed nothing, as when its message was refused or its sender stopped: the next one after ``wait``."""
+    conn.execute(REOPEN, {"channel": channel, "wait": wait})
+
+
+def channel_states(conn: sa.Connection) -> list[ChannelState]:
+    """How each channel is doing that ever failed or asked to wait, by name; the others never did either."""
+    waiting = (
+        sa.select(sa.func.count())
+        .where(deliveries.c.channel == channel_state.c.channel, deliveries.c.state.in_(("pending", "sending")))
+        .scalar_subquery()
+    )
+    query = sa.select(channel_state, waiting.label("waiting")).order_by(channel_state.c.channel)
+    return [
+        ChannelState(
+            channel=row.channel,
+            circuit=Circuit(row.state),
+            failures=row.failures,
+            opened_at=row.opened_at,
+            not_before=row.not_before,
+            waiting=row.waiting,
+        )
+        for row in conn.execute(query)
+    ]
 
 
 def dead_letters(conn: sa.Connection) -> list[DeadLetter]:

@@ -190,6 +190,111 @@ def test_no_wish_of_a_peer_is_taken_beyond_an_hour(asked: float | None, seconds:
     assert (None if pause is None else pause.total_seconds()) == seconds
 
 
+def fail_until_open(engine: sa.Engine, channel: str, broken: Channel, *, messages: int = 5) -> None:
+    for number in range(1, messages + 1):
+        put(engine, channel, number=number)
+    for _ in range(5):
+        assert go(engine, {channel: broken}) == {"retry": 1}
+
+
+def probe_now(engine: sa.Engine) -> None:
+    with engine.begin() as conn:
+        conn.execute(sa.text("UPDATE monitor.channel_state SET not_before = clock_timestamp()"))
+    change(engine, "next_at = least(next_at, clock_timestamp())")
+
+
+def circuit(engine: sa.Engine) -> outbox.ChannelState:
+    with engine.connect() as conn:
+        (state,) = outbox.channel_states(conn)
+    return state
+
+
+def test_a_channel_that_failed_five_times_in_a_row_is_left_alone_and_costs_no_attempt(
+    engine: sa.Engine, peer: HttpPeer
+) -> None:
+    with HttpPeer(Reply(503, b"")) as broken:
+        fail_until_open(engine, "hook", web(broken), messages=7)
+        change(engine, "next_at = clock_timestamp()")
+        assert go(engine, {"hook": web(broken)}) == {}
+        assert len(broken.requests) == 5
+    state = circuit(engine)
+    assert (state.circuit, state.failures, state.waiting) == ("open", 5, 7)
+    assert state.opened_at is not None
+    assert sorted(row.attempts for row in rows(engine)) == [0, 0, 1, 1, 1, 1, 1]
+    put(engine, "other", number=99)
+    assert go(engine, {"other": web(peer)}) == {"sent": 1}
+
+
+def test_an_open_channel_is_probed_with_one_message_and_closed_by_its_success(
+    engine: sa.Engine, peer: HttpPeer
+) -> None:
+    with HttpPeer(Reply(503, b"")) as broken:
+        fail_until_open(engine, "hook", web(broken))
+        probe_now(engine)
+        assert go(engine, {"hook": web(broken)}) == {"retry": 1}
+        assert go(engine, {"hook": web(broken)}) == {}
+        assert len(broken.requests) == 6
+    assert [row.attempts for row in rows(engine)] == [1] * 5  # a probe that fails is no attempt of its message
+    assert (circuit(engine).circuit, circuit(engine).failures) == ("open", 6)
+    probe_now(engine)
+    assert go(engine, {"hook": web(peer)}) == {"sent": 5}
+    state = circuit(engine)
+    assert (state.circuit, state.failures, state.opened_at, state.not_before) == ("closed", 0, None, None)
+
+
+def test_only_one_of_several_dispatchers_probes(engine: sa.Engine) -> None:
+    fail_until_open(engine, "x", Told(raises=DeliveryError("no")))
+    probe_now(engine)
+    broken = Told(raises=DeliveryError("no"))
+    threads = [threading.Thread(target=lambda: go(engine, {"x": broken})) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(broken.got) == 1
+
+
+def test_failures_open_a_channel_only_if_no_success_is_between_them(engine: sa.Engine) -> None:
+    for number in range(1, 7):
+        put(engine, "x", number=number)
+    broken = Told(raises=DeliveryError("no"))
+    for _ in range(4):
+        go(engine, {"x": broken})
+    assert go(engine, {"x": Told()}, limit=1) == {"sent": 1}
+    go(engine, {"x": broken})
+    assert (circuit(engine).circuit, circuit(engine).failures) == ("closed", 1)
+
+
+def test_a_probe_that_is_refused_for_good_leaves_the_channel_open(engine: sa.Engine) -> None:
+    fail_until_open(engine, "x", Told(raises=DeliveryError("no")))
+    probe_now(engine)
+    assert go(engine, {"x": Told(raises=DeliveryError("invalid_payload", permanent=True))}) == {"dead": 1}
+    assert circuit(engine).circuit == "open"
+
+
+def test_no_message_is_given_up_because_of_an_outage(engine: sa.Engine) -> None:
+    broken = Told(raises=DeliveryError("no"))
+    fail_until_open(engine, "x", broken, messages=5)
+    change(engine, "attempts = 11, created_at = now() - interval '25 hours'")
+    probe_now(engine)
+    assert go(engine, {"x": broken}) == {"retry": 1}
+    assert {(row.state, row.attempts) for row in rows(engine)} == {("pending", 11)}
+
+
+def test_a_probe_whose_sender_died_is_followed_by_another(engine: sa.Engine) -> None:
+    fail_until_open(engine, "x", Told(raises=DeliveryError("no")))
+    probe_now(engine)
+    with engine.begin() as conn:
+        (dead,) = outbox.claim(conn, limit=9, lease=timedelta(hours=1))
+        assert dead.probe
+        assert outbox.claim(conn, limit=9, lease=timedelta(hours=1)) == []
+    assert circuit(engine).circuit == "half_open"
+    with engine.begin() as conn:
+        conn.execute(sa.text("UPDATE monitor.delivery SET lease_until = now() WHERE state = 'sending'"))
+        conn.execute(sa.text("UPDATE monitor.channel_state SET not_before = now()"))
+    assert go(engine, {"x": Told()}) == {"sent": 5}
+
+
 def test_a_permanent_failure_is_a_dead_letter_that_can_be_redelivered(engine: sa.Engine, peer: HttpPeer) -> None:
     peer.replies.append(Reply(404, b"no_service"))
     put(engine, "hook")
