@@ -16,7 +16,7 @@ RUN /opt/monitor/bin/pip install --no-deps . && /opt/monitor/bin/pip check
 
 FROM python:${PYTHON}-slim
 RUN groupadd --gid 10001 monitor \
-    && useradd --uid 10001 --gid 10001 --home-dir /work --shell /usr/sbin/nologin --create-home monitor
+    && useradd --uid 10001 --gid 10001 --home-dir /srv/monitor --shell /usr/sbin/nologin --create-home monitor
 COPY --from=build /opt/monitor /opt/monitor
 ENV PATH=/opt/monitor/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -25,7 +25,7 @@ ENV PATH=/opt/monitor/bin:$PATH \
     MPLCONFIGDIR=/tmp/matplotlib
 USER 10001:10001
 # monitor.yaml is mounted here.
-WORKDIR /work
+WORKDIR /srv/monitor
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
