@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from monitor.advice import Advice, advise
-from monitor.alert import Alert, AlertRules, AlertState, Identity, Transition, step
+from monitor.alert import Alert, AlertRules, AlertState, Identity, Step, Transition, step
 from monitor.check import (
     FAILED,
     MISSING,
@@ -29,6 +30,7 @@ from monitor.notification import Notification, Reason
 from monitor.proof import History, Prove
 from monitor.recommendation import Action, Recommendation, RecommendationState
 from monitor.routing import Scene, notifications_for, share_threads
+from monitor.silence import Silence, is_covered
 
 ROOT_CAUSES: Sequence[tuple[frozenset[str], Severity]] = (
     (frozenset({"schema"}), Severity.WARNING),
@@ -45,11 +47,13 @@ INHIBITS = 28  # windows from opening; a cause that lasts longer excuses nothing
 class State:
     """What is known of a model before this run.
 
-    ``alerts`` holds the newest episode of every family, open or not; ``recommendations`` at least the open ones.
+    ``alerts`` holds the newest episode of every family, open or not; ``recommendations`` at least the open ones,
+    ``silences`` those in force.
     """
 
     alerts: Sequence[Alert] = ()
     recommendations: Sequence[Recommendation] = ()
+    silences: Sequence[Silence] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,7 @@ def decide(
         model=evidence.model, family="", model_version=model_version, role=role, slice=dict(slice_ or {})
     )
     families = _families(judgements, alerts.values(), evidence)
-    changed, transitions = _move(families, alerts, identity, evidence, rules.alerts, now)
+    changed, transitions = _move(families, alerts, identity, evidence, rules.alerts, state.silences, now)
     shared = share_threads(transitions)
     changed |= shared
     alerts |= shared
@@ -224,6 +228,7 @@ def _move(
     identity: Identity,
     evidence: Evidence,
     rules: AlertRules,
+    silences: Sequence[Silence],
     now: datetime,
 ) -> tuple[dict[str, Alert], list[Transition]]:
     """Step every family, root causes first; ``alerts`` is brought up to date."""
@@ -233,22 +238,58 @@ def _move(
     for family in sorted(families, key=lambda name: (_rank(name), name)):
         own = replace(identity, family=family)
         before = alerts.get(own.key)
-        done = step(
-            before,
+        move = partial(
+            step,
+            None if before is None else replace(before, silenced=False),  # it is decided below
             families[family],
-            rules,
             identity=own,
             window=evidence.window,
             pace=evidence.spec.pace,
             now=now,
             inhibited_by=_inhibitor(family, alerts.values(), evidence),
         )
+        done = _move_silenced(before, move, rules, silences, now)
         transitions.extend(done.transitions)
         if done.ended is not None:
             ended.append(done.ended)
         if done.alert is not None and done.alert != before:
             alerts[own.key] = changed[own.key] = done.alert
     return {**{f"{a.key}/{a.episode}": a for a in ended}, **changed}, transitions
+
+
+def _move_silenced(
+    before: Alert | None,
+    move: Callable[[AlertRules], Step],
+    rules: AlertRules,
+    silences: Sequence[Silence],
+    now: datetime,
+) -> Step:
+    """Step an alert, without telling while a silence covers it; what is still open when none does is told once.
+
+    Silence changes nothing but who hears: state, tracks and threads move as ever, and the end of an episode that was
+    told goes into its thread. ``memory["owed"]`` remembers as what people are to hear of an alert that was covered, in
+    a thread that they know.
+    """
+    was_open = before is not None and before.is_open
+    owed = before.memory.get("owed") if before is not None and was_open else None
+    # the reply "still open" is due at once when the interval between two is nothing
+    done = move(replace(rules, repeat=dict.fromkeys(Severity, timedelta())) if owed else rules)
+    alert = done.alert
+    if alert is None:
+        return done
+    silenced = alert.is_open and is_covered(silences, alert)
+    if silenced:
+        done = move(replace(rules, quiet=True))
+        alert = done.alert or alert  # telling or not decides nothing else
+        owed = owed or (Reason.REPEATED if was_open else Reason.REOPENED).value
+    transitions = [replace(t, tell=Reason(owed)) if owed and t.tell is Reason.REPEATED else t for t in done.transitions]
+    taken_on = alert.acknowledged_until is not None and now < alert.acknowledged_until
+    if not silenced and (taken_on or not alert.is_open or any(t.tell for t in transitions)):
+        owed = None
+    memory = {name: value for name, value in alert.memory.items() if name != "owed"}
+    after = replace(alert, silenced=silenced, memory=memory | ({"owed": owed} if owed else {}))
+    settled = tuple(replace(t, alert=after) if t.alert is alert else t for t in transitions)
+    return replace(done, alert=after, transitions=settled)
 
 
 def _rank(family: str) -> int:

@@ -22,6 +22,7 @@ from monitor.profile import Profile
 from monitor.proof import Proof, ProofRequest
 from monitor.recommendation import RecommendationState
 from monitor.reference import Reference
+from monitor.silence import silence_of
 from monitor.source import Reading
 from monitor.store import StoredTile
 from monitor.tile import Tile, TileKey, TilePart, build_inputs, build_outcomes
@@ -70,7 +71,7 @@ def evaluate(
     rows = read_rows(installation, watched, reference, run.window, stage, now=now)
     with installation.engine.begin() as conn:
         evidence = gather(conn, watched, reference, rows, run, stage)
-        state = load_state(conn, watched, run.window)
+        state = load_state(conn, watched, run.window, now=now)
         newest = ledger.last_window(conn, watched.name, CHAMPION, run.part, states=["done"])
     decision = decide(
         evidence,
@@ -182,13 +183,14 @@ def gather(
     )
 
 
-def load_state(conn: sa.Connection, watched: Monitored, window: Window) -> State:
-    """Return the alerts and recommendations of a model as they stand."""
+def load_state(conn: sa.Connection, watched: Monitored, window: Window, *, now: datetime) -> State:
+    """Return the alerts and recommendations of a model as they stand, and the silences in force."""
     return State(
         alerts=tuple(episode.load_alerts(conn, watched.name, CHAMPION).values()),
         recommendations=tuple(
             episode.recent_recommendations(conn, watched.name, since=window.start - 28 * watched.spec.pace)
         ),
+        silences=tuple(silence_of(row) for row in episode.active_silences(conn, at=now)),
     )
 
 

@@ -16,6 +16,7 @@ from monitor.digest import Flagged, digest
 from monitor.installation import Installation, Monitored
 from monitor.reference import ENOUGH_WINDOWS
 from monitor.routing import Scene
+from monitor.silence import silence_of
 from monitor.window import CalendarUnit, Window, WindowSpec
 
 NAMESPACE = uuid.UUID("5d1f6a52-59f4-4b0e-9b8a-1f6f0d0f4c11")  # of digest ids: the same period gives the same id
@@ -54,6 +55,7 @@ def review(installation: Installation, watched: Monitored, *, now: datetime) -> 
             for row in findings
             if row["verdict"] in ("warning", "critical") and row["severity"] == "info" and row["part"] == "input"
         ]
+        silences = [silence_of(row) for row in episode.active_silences(conn, at=now)]
         told = digest(
             scene=Scene(
                 model=watched.name,
@@ -67,6 +69,7 @@ def review(installation: Installation, watched: Monitored, *, now: datetime) -> 
             alerts=episode.load_episodes(conn, watched.name, since=period.start),
             recommendations=episode.open_recommendations(conn, watched.name),
             detectable=detectable(findings),
+            silences=[one.sentence for one in silences if one.concerns(watched.name)],
             notes=notes(conn, watched, runs),
         )
         return outbox.put(conn, complete(installation, told), list(wanted.to)) > 0

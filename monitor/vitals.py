@@ -19,6 +19,7 @@ from monitor.installation import CODE_VERSION, Installation, Monitored
 from monitor.ledger import Run
 from monitor.process import ProcessGoneError, ProcessSample
 from monitor.resources import Sampler
+from monitor.silence import silence_of
 from monitor.window import QUARTER_HOUR, Window, WindowSpec
 
 KEPT_MEMORIES = 3  # one would do; the others are for a look at what went on
@@ -60,7 +61,10 @@ class Vitals:
                 ),
                 samples={self.sampler.name: sample},
             )
-            state = State(alerts=tuple(episode.load_alerts(conn, self.watched.name, CHAMPION).values()))
+            state = State(
+                alerts=tuple(episode.load_alerts(conn, self.watched.name, CHAMPION).values()),
+                silences=tuple(silence_of(row) for row in episode.active_silences(conn, at=now)),
+            )
             decision = decide(
                 evidence,
                 self.watched.checks,

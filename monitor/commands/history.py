@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
-from monitor import episode, history
+from monitor import episode, history, silence
 from monitor.command import (
     CommandError,
     ConfigOption,
@@ -18,12 +18,14 @@ from monitor.command import (
     Format,
     JsonOption,
     configuration,
+    moment,
     now,
     say,
     show,
     span,
 )
 from monitor.config import nearest
+from monitor.duration import parse_duration
 from monitor.installation import opened
 from monitor.recommendation import RecommendationState
 
@@ -31,7 +33,7 @@ ACKNOWLEDGED_FOR = timedelta(hours=72)
 SHORTEST_KEY = 4  # characters of an alert's key
 LIGHT_CODES = {"green": ExitCode.OK, "yellow": ExitCode.WARNING, "red": ExitCode.WARNING, "grey": ExitCode.UNCLEAR}
 
-alerts = typer.Typer(help="Alerts: list them, or acknowledge one.", invoke_without_command=True)
+alerts = typer.Typer(help="Alerts: list them, acknowledge or silence some.", invoke_without_command=True)
 recommendations = typer.Typer(help="Recommendations: list them, approve or dismiss one.", invoke_without_command=True)
 
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Most rows.")]
@@ -142,6 +144,84 @@ def acknowledge(
         if not episode.acknowledge(conn, alert, by=person, at=at, until=at + ACKNOWLEDGED_FOR):
             raise CommandError(f"Alert {alert.key[:12]} is {alert.state}, so there is nothing to acknowledge.")
     say(f"{person} acknowledged {alert.title or alert.family} until {at + ACKNOWLEDGED_FOR:%Y-%m-%d %H:%M} UTC.")
+
+
+@alerts.command("silence")
+def silence_alerts(
+    match: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--match",
+            help="KEY=VALUE, several times: every key must fit, by any of its values. "
+            "Keys: model, family, subject, severity, cause, check.",
+        ),
+    ] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; mandatory.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="End, a date or time; this or --for.")] = None,
+    lasting: Annotated[str | None, typer.Option("--for", help="How long, such as 2h; at most 30d.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who; default the current user.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Tell nobody of matching alerts until a time; they are judged, stored and shown all the same.
+
+    What is still open at the end is told with its next window. Advice to retrain is no alert and is told meanwhile; so
+    is that windows cannot be evaluated.
+    """
+    start = now()
+    try:
+        matchers = silence.read_matchers(match or [])
+        end = _end(start, until, lasting)
+        silence.check_end(start, end)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    person, why = (by or getpass.getuser()).strip(), (reason or "").strip()
+    if not person or not why:
+        raise CommandError("A silence says who made it and why; give --reason TEXT (and --by NAME).")
+    with opened(configuration(config)) as installation, installation.engine.begin() as conn:
+        for name in matchers.get("model", []):
+            installation.model(name)
+        known = {check for model in installation.models.values() for check in model.checks}
+        for name in matchers.get("check", []):
+            if name not in known:
+                raise CommandError(f"No model has a check {name}; known are {', '.join(sorted(known)) or 'none'}.")
+        identity = episode.add_silence(conn, matchers=matchers, starts_at=start, ends_at=end, author=person, reason=why)
+    print(identity)
+    say(f"{person} silenced {silence.wording(matchers)} until {end.astimezone(UTC):%Y-%m-%d %H:%M} UTC.")
+
+
+def _end(start: datetime, until: str | None, lasting: str | None) -> datetime:
+    """Return when a silence ends; raises ValueError unless exactly one of the options says so."""
+    if (until is None) == (lasting is None):
+        raise ValueError("Say when the silence ends, by one of --until TIME and --for DURATION.")
+    if lasting is not None:
+        try:
+            return start + parse_duration(lasting)
+        except ValueError as error:
+            raise ValueError(f"--for {lasting} {error}.") from error
+        except OverflowError as error:
+            raise ValueError(f"A silence lasts at most {silence.LONGEST.days} days; {lasting} is more.") from error
+    end = moment(until, "--until")
+    assert end is not None
+    return end
+
+
+@alerts.command("unsilence")
+def unsilence(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="Id of the silence.")],
+    by: Annotated[str | None, typer.Option("--by", help="Who; default the current user.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """End a silence early; what it kept back and is still open is told with its next window."""
+    listing = '`monitor query "SELECT * FROM silence_history"` lists them'
+    try:
+        chosen = UUID(identity)
+    except ValueError as error:
+        raise CommandError(f"{identity} is no id of a silence; {listing}.") from error
+    person = by or getpass.getuser()
+    with opened(configuration(config)) as installation, installation.engine.begin() as conn:
+        if not episode.end_silence(conn, chosen, by=person, at=now()):
+            raise CommandError(f"No silence {identity} is in force; {listing}.")
+    say(f"{person} ended the silence {identity}.")
 
 
 @recommendations.callback()

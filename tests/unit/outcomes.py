@@ -19,6 +19,7 @@ from monitor.outcome import OutcomeProfile, Task, outcomes_of
 from monitor.proof import Proof, ProofRequest
 from monitor.recommendation import Recommendation
 from monitor.reference import Reference, build_reference
+from monitor.silence import Silence
 from monitor.source import Batch, Floats, NumericValues
 from monitor.window import CalendarUnit, Window, WindowSpec
 
@@ -151,6 +152,7 @@ class Daemon:
     notifications: list[Notification] = field(default_factory=list)
     memories: dict[Stage, dict[str, Any]] = field(default_factory=dict)
     outcomes: list[tuple[Window, OutcomeProfile]] = field(default_factory=list)
+    silences: tuple[Silence, ...] = ()
     forgets: bool = False
     """Whether outcomes older than what is evaluated are gone."""
     day: int = TRAINED
@@ -177,7 +179,11 @@ class Daemon:
         decision = decide(
             known,
             self.active,
-            State(alerts=tuple(self.alerts.values()), recommendations=tuple(self.recommendations.values())),
+            State(
+                alerts=tuple(self.alerts.values()),
+                recommendations=tuple(self.recommendations.values()),
+                silences=self.silences,
+            ),
             self.rules,
             now=window(self.day).end + timedelta(hours=1),
             new_id=self.new_id,
