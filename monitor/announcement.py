@@ -1,18 +1,23 @@
-"""Announcements: a decision's messages on their way into the outbox, with links, notes and the channels to take."""
+"""Announcements: a decision's messages on their way into the outbox, with links, notes, channels and quiet hours."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
 from monitor import outbox
 from monitor.alert import Alert
+from monitor.check import Severity
 from monitor.decision import Decision
+from monitor.holding import release
 from monitor.installation import Installation
 from monitor.notification import Notification
 from monitor.route import channels_of
+from monitor.settings import QuietHours
 
 
 def announce(
@@ -21,7 +26,13 @@ def announce(
     """Write a decision's messages into the outbox in the caller's transaction; returns how many there were."""
     for notification in decision.notifications:
         told = complete(installation, notification)
-        outbox.put(conn, told, channels_for(installation, told, decision.alerts), revision=revision)
+        channels = channels_for(installation, told, decision.alerts)
+        if told.severity is Severity.CRITICAL:
+            release(conn, told.group_key, list(channels))
+        # a message without any channel is in the history all the same
+        for not_before in dict.fromkeys(channels.values()) or [None]:
+            taken = [name for name, held in channels.items() if held == not_before]
+            outbox.put(conn, told, taken, revision=revision, not_before=not_before)
     return len(decision.notifications)
 
 
@@ -47,8 +58,13 @@ def links(installation: Installation, notification: Notification) -> dict[str, s
     return {"Open": f"{root}/"}
 
 
-def channels_for(installation: Installation, notification: Notification, alerts: Iterable[Alert]) -> list[str]:
-    """Return the channels a message goes to, by the configured routes."""
+def channels_for(
+    installation: Installation, notification: Notification, alerts: Iterable[Alert]
+) -> dict[str, datetime | None]:
+    """Return the channels a message goes to, by the configured routes, each with the time until which it is held.
+
+    Quiet hours hold what is not critical; a channel that another route takes at once waits for none.
+    """
     told = [alert for alert in alerts if alert.key in notification.alert_keys]
     traits = {
         "severity": {notification.severity.value},
@@ -57,4 +73,33 @@ def channels_for(installation: Installation, notification: Notification, alerts:
         "cause": {alert.cause.value for alert in told if alert.cause is not None},
         "check": {str(fact["check"]) for alert in told for fact in alert.subjects},
     }
-    return channels_of(installation.config.effective_routes(), traits)
+    found: dict[str, datetime | None] = {}
+    for route in installation.config.effective_routes():
+        taken = channels_of([route], traits)
+        held = None
+        if route.quiet_hours is not None and notification.severity is not Severity.CRITICAL:
+            held = quiet_until(route.quiet_hours, notification.created_at)
+        for name in taken:
+            earlier = found.get(name, held)
+            found[name] = None if held is None or earlier is None else min(held, earlier)
+        if taken and not route.proceed:
+            break
+    return found
+
+
+def quiet_until(hours: QuietHours, now: datetime) -> datetime | None:
+    """Return when the quiet hours end that ``now`` lies in, in UTC; None outside of them.
+
+    The hours are those of the wall clock of their time zone. When a clock is put forward over the begin or the end,
+    that happens as much later as the clock was moved; when it is put back, the first of two equal times counts.
+    """
+    zone = ZoneInfo(hours.timezone)
+    start, end = time.fromisoformat(hours.start), time.fromisoformat(hours.end)
+    today = now.astimezone(zone).date()
+    for first in (today - timedelta(days=1), today):
+        last = first if start < end else first + timedelta(days=1)
+        # moments and not wall clock times are compared: those of one zone leave the clock's changes out
+        begins, ends = (datetime.combine(day, at, zone).timestamp() for day, at in ((first, start), (last, end)))
+        if begins <= now.timestamp() < ends:
+            return datetime.fromtimestamp(ends, UTC)
+    return None

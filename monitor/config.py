@@ -58,7 +58,6 @@ INACTIVE: tuple[str, ...] = (
     "models.*.release.webhook",
     "channels.*.type=alertmanager",
     "channels.*.type=apprise",
-    "routes.*.quiet_hours",
     "alerts.escalate",
     "web.tokens_file",
     "web.proxy_header",

@@ -20,7 +20,15 @@ DECISIONS = {"check", "alert", "routing", "route", "recommendation", "decision",
 DECISIONS |= {"advice", "proof", "trial", "expectation", "metric", "silence"}
 CORE = NOUNS | DECISIONS | {"stats", "checks"}
 SQL = {"tables", "store", "ledger", "outbox", "schema", "sources", "migrations"}
-SQL |= {"history", "record", "episode", "retention", "copying", "latest"}  # parts of the store in files of their own
+SQL |= {
+    "history",
+    "record",
+    "episode",
+    "retention",
+    "copying",
+    "latest",
+    "holding",
+}  # parts of the store in files of their own
 TOP = {
     "announcement",
     "evaluation",
