@@ -8,7 +8,7 @@ is touched.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -17,9 +17,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from monitor.alert import RANK
 from monitor.encoding import clean_text
 from monitor.ledger import LeaseLost
-from monitor.notification import Notification, from_json, to_json
+from monitor.message import REASONS, plain
+from monitor.notification import Notification, Reason, from_json, to_json
 from monitor.tables import channel_state
 from monitor.tables import delivery as deliveries
 from monitor.tables import notification as notifications
@@ -31,6 +33,10 @@ OPEN_AFTER = 5
 #: Between probes: this long after the failure that opened a channel, doubled with every one that follows.
 FIRST_PROBE = timedelta(seconds=30)
 LONGEST_PROBE = timedelta(minutes=15)
+
+#: Other subjects that the one message of a group names after an outage; more are counted.
+MOST_OTHERS = 8
+LONGEST_TITLE = 120
 
 #: What a claimed delivery gives up when it goes back.
 FREED: dict[str, Any] = {"token": None, "lease_until": None}
@@ -145,7 +151,40 @@ SUCCEEDED = sa.text("""
     UPDATE monitor.channel_state AS c
     SET state = 'closed', failures = 0, opened_at = NULL,
         not_before = CASE WHEN c.state = 'closed' THEN c.not_before END
-    WHERE c.channel = :channel AND (c.state <> 'closed' OR c.failures > 0)
+    FROM (SELECT channel, state FROM monitor.channel_state WHERE channel = :channel FOR UPDATE) AS before
+    WHERE c.channel = before.channel AND (before.state <> 'closed' OR c.failures > 0)
+    RETURNING before.state <> 'closed'
+""")
+
+# What was never tried and has its time still to come is held back, as in quiet hours: it stays, and replaces nothing.
+COLLAPSE = sa.text("""
+    WITH unsent AS (
+        SELECT d.delivery_id, d.group_key, d.sequence
+        FROM monitor.delivery AS d
+        WHERE d.channel = :channel AND d.state = 'pending'
+            AND (d.next_at <= clock_timestamp() OR d.last_error IS NOT NULL)
+        FOR UPDATE SKIP LOCKED
+    ), newest AS (
+        SELECT group_key, max(sequence) AS sequence FROM unsent GROUP BY group_key
+    )
+    UPDATE monitor.delivery AS d SET state = 'superseded'
+    FROM unsent JOIN newest USING (group_key)
+    WHERE d.delivery_id = unsent.delivery_id AND unsent.sequence < newest.sequence
+""")
+
+# What a message stands for besides itself: all that it superseded since its group was last heard of on the channel.
+SUPERSEDED = sa.text("""
+    SELECT n.payload
+    FROM monitor.delivery AS c
+    JOIN monitor.delivery AS s
+        ON s.channel = c.channel AND s.group_key = c.group_key AND s.sequence < c.sequence AND s.state = 'superseded'
+    JOIN monitor.notification AS n ON n.notification_id = s.notification_id
+    WHERE c.delivery_id = :delivery_id AND NOT EXISTS (
+        SELECT FROM monitor.delivery AS told
+        WHERE told.channel = c.channel AND told.group_key = c.group_key AND told.state = 'sent'
+            AND told.sequence > s.sequence AND told.sequence < c.sequence
+    )
+    ORDER BY s.sequence
 """)
 
 
@@ -266,7 +305,8 @@ def knows(conn: sa.Connection, notification_id: UUID) -> bool:
 def claim(conn: sa.Connection, *, limit: int, lease: timedelta, channels: Sequence[str] | None = None) -> list[Claimed]:
     """Take what is due, oldest first and one of each group at a time; commit before sending.
 
-    Of a channel that is open nothing is taken but one message, when it is time for a probe and nobody else probes.
+    Of a channel that is open nothing is taken but one message, when it is time for a probe and nobody else probes;
+    older messages of a group are superseded before, so that the probe does not tell what is past.
 
     ``lease`` has to be longer than the deadline of a send. What a dead sender held comes back after it, as a possible
     duplicate.
@@ -275,6 +315,7 @@ def claim(conn: sa.Connection, *, limit: int, lease: timedelta, channels: Sequen
     probed = conn.scalars(PROBE, {"channels": wanted, "lease": lease}).all()
     claimed = _take(conn, channels=wanted, limit=limit, lease=lease, probing=False)
     for channel in probed:
+        conn.execute(COLLAPSE, {"channel": channel})
         found = _take(conn, channels=[channel], limit=1, lease=lease, probing=True)
         if not found:  # it waits for an older one of its group, or somebody has it in hand
             conn.execute(REOPEN, {"channel": channel, "wait": timedelta(0)})
@@ -289,21 +330,75 @@ def _take(
     rows = conn.execute(
         CLAIM, {"limit": limit, "lease": lease, "channels": channels, "probed": probed, "probing": probing}
     )
-    return [
-        Claimed(
-            delivery_id=row.delivery_id,
-            token=row.token,
-            channel=row.channel,
-            notification=from_json(row.payload),
-            attempts=row.attempts,
-            created_at=row.created_at,
-            possible_duplicate=row.possible_duplicate,
-            attachment=row.attachment,
-            thread_reference=row.thread_ref or "",
-            probe=probing,
-        )
-        for row in rows
+    return [_claimed(conn, row, probing) for row in rows.all()]
+
+
+def _claimed(conn: sa.Connection, row: sa.Row[Any], probing: bool) -> Claimed:
+    newest = from_json(row.payload)
+    older = [from_json(payload) for payload in conn.scalars(SUPERSEDED, {"delivery_id": row.delivery_id})]
+    told = combine(newest, older)
+    same = told is newest
+    return Claimed(
+        delivery_id=row.delivery_id,
+        token=row.token,
+        channel=row.channel,
+        notification=told,
+        attempts=row.attempts,
+        created_at=row.created_at,
+        possible_duplicate=row.possible_duplicate,
+        attachment=row.attachment if same else None,
+        thread_reference=(row.thread_ref or "") if same else "",
+        probe=probing,
+    )
+
+
+def _subjects(told: Notification) -> frozenset[str]:
+    """Return what a message is about: its alerts, or its thread where it has none, as a recommendation."""
+    return frozenset(told.alert_keys) or frozenset({f"thread {told.thread_key}"})
+
+
+def unheard(newest: Notification, older: Sequence[Notification]) -> list[Notification]:
+    """Return, newest first, the last message about each subject of which ``newest`` says nothing.
+
+    ``older`` is in the order of writing. Digests tell how things are: a newer one takes the place of all before it.
+    """
+    covered, found = _subjects(newest), []
+    for told in reversed(older):
+        if told.reason is not Reason.DIGEST and not _subjects(told) <= covered:
+            found.append(told)
+            covered |= _subjects(told)
+    return found
+
+
+def combine(newest: Notification, older: Sequence[Notification]) -> Notification:
+    """Return the newest message of a group with what the ``older`` ones, which will not be sent, leave to be told.
+
+    It is the newest as it stands where that covers them all, as "resolved" covers the opening of the same alert.
+    Otherwise it is no reply but a message of its own, as severe as the worst of them; and where the newest tells that
+    one alert is over while another one is open, the open one comes first. The id stays that of the newest.
+    """
+    others = unheard(newest, older)
+    if not others:
+        return newest
+    together = [newest, *others]
+    lead = next((told for told in together if told.reason is not Reason.RESOLVED), newest)
+    rest = sorted((told for told in together if told is not lead), key=lambda told: -RANK[told.severity])
+    named = [
+        f"{REASONS[told.reason]}: {plain(told.title, LONGEST_TITLE)}"
+        + (f" ({plain(told.window_label, 40)})" if told.window_label else "")
+        for told in rest[:MOST_OTHERS]
     ]
+    if len(rest) > MOST_OTHERS:
+        named.append(f"and {len(rest) - MOST_OTHERS} more, which the page and monitor status show")
+    return replace(
+        lead,
+        id=newest.id,
+        severity=max((told.severity for told in together), key=RANK.__getitem__),
+        summary=f"{plain(lead.summary, 700)} While this channel could not be reached: {'; '.join(named)}.".strip(),
+        in_thread=False,
+        alert_keys=tuple(dict.fromkeys(key for told in [lead, *rest] for key in told.alert_keys)),
+        possible_duplicate=newest.possible_duplicate,
+    )
 
 
 def mark_sent(
@@ -376,8 +471,13 @@ def note_failure(conn: sa.Connection, channel: str) -> None:
 
 
 def note_success(conn: sa.Connection, channel: str) -> None:
-    """A channel took a message: it is closed, whatever it was. Call it before the delivery is written."""
-    conn.execute(SUCCEEDED, {"channel": channel})
+    """A channel took a message: it is closed, whatever it was. Call it before the delivery is written.
+
+    When it was not, an outage is over: of what waits, only the newest message of each group is still to be sent. It
+    tells what the others, which become superseded, leave to be told.
+    """
+    if conn.scalars(SUCCEEDED, {"channel": channel}).one_or_none():
+        conn.execute(COLLAPSE, {"channel": channel})
 
 
 def end_probe(conn: sa.Connection, channel: str, *, wait: timedelta) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import random
 import threading
@@ -22,6 +23,7 @@ from monitor import outbox
 from monitor.channels.email import EmailChannel
 from monitor.channels.slack import SlackChannel
 from monitor.channels.webhook import WebhookChannel
+from monitor.check import Severity
 from monitor.dispatcher import BACKOFF_CAP, Dispatcher, asked_pause, backoff, deliver, hopeless
 from monitor.embedded import Database
 from monitor.notification import Channel, DeliveryError, Notification, Reason, Receipt
@@ -293,6 +295,93 @@ def test_a_probe_whose_sender_died_is_followed_by_another(engine: sa.Engine) -> 
         conn.execute(sa.text("UPDATE monitor.delivery SET lease_until = now() WHERE state = 'sending'"))
         conn.execute(sa.text("UPDATE monitor.channel_state SET not_before = now()"))
     assert go(engine, {"x": Told()}) == {"sent": 5}
+
+
+def outage(engine: sa.Engine, channel: str) -> None:
+    """Let a channel fail until it is open, with a message of which nothing stays."""
+    put(engine, channel, number=10_000, group_key="before", thread_key="before", alert_keys=("before",))
+    for _ in range(5):
+        go(engine, {channel: Told(raises=DeliveryError("no"))})
+        change(engine, "next_at = clock_timestamp()")
+    assert circuit(engine).circuit == "open"
+    change(engine, "state = 'sent'")
+
+
+def test_after_an_outage_each_group_is_told_once_how_things_are_now(engine: sa.Engine, peer: HttpPeer) -> None:
+    outage(engine, "hook")
+    for number in range(1, 41):
+        group, round_ = f"group {number % 4}", number // 4
+        reason = Reason.FIRST if round_ == 0 else Reason.REPEATED
+        put(engine, "hook", number=number, group_key=group, alert_keys=(group,), reason=reason, title=f"no. {number}")
+    assert go(engine, {"hook": web(peer)}) == {}
+    probe_now(engine)
+    assert go(engine, {"hook": web(peer)}) == {"sent": 4}
+    keys = [request.headers["idempotency-key"] for request in peer.requests]
+    assert sorted(keys) == [str(UUID(int=number)) for number in (37, 38, 39, 40)]
+    assert all(b"could not be reached" not in request.body for request in peer.requests)
+    with engine.connect() as conn:
+        assert outbox.counts(conn) == {"sent": 5, "superseded": 36}
+
+
+def test_an_episode_that_began_and_ended_in_an_outage_is_one_message(engine: sa.Engine) -> None:
+    outage(engine, "x")
+    put(engine, "x", number=1, group_key="g", alert_keys=("k",))
+    put(engine, "x", number=2, group_key="g", alert_keys=("k",), reason=Reason.RESOLVED, in_thread=True)
+    probe_now(engine)
+    channel = Told()
+    assert go(engine, {"x": channel}) == {"sent": 1}
+    assert [(told.id, told.reason) for told, _, _ in channel.got] == [(UUID(int=2), Reason.RESOLVED)]
+
+
+def test_an_open_alert_is_told_although_the_newest_message_of_its_group_is_about_another(
+    engine: sa.Engine, peer: HttpPeer
+) -> None:
+    outage(engine, "hook")
+    put(engine, "hook", number=1, group_key="g", alert_keys=("open",), title="Late flights")
+    put(
+        engine,
+        "hook",
+        number=2,
+        group_key="g",
+        alert_keys=("over",),
+        reason=Reason.RESOLVED,
+        severity=Severity.INFO,
+        in_thread=True,
+        title="Cold weather",
+    )
+    probe_now(engine)
+    peer.replies.append(Reply(503, b""))
+    assert go(engine, {"hook": web(peer)}) == {"retry": 1}
+    probe_now(engine)
+    assert go(engine, {"hook": web(peer)}) == {"sent": 1}
+    for request in peer.requests:  # the second try says all that the first did
+        assert request.headers["idempotency-key"] == str(UUID(int=2))
+        said = json.loads(request.body)
+        assert "Late flights" in json.dumps(said)
+        assert "Resolved: Cold weather" in json.dumps(said)
+    # told once: the next message of the group is only itself
+    put(engine, "hook", number=3, group_key="g", alert_keys=("other",), title="Third")
+    assert go(engine, {"hook": web(peer)}) == {"sent": 1}
+    assert b"Late flights" not in peer.requests[-1].body
+
+
+def test_what_quiet_hours_hold_back_is_neither_collapsed_nor_in_the_way(engine: sa.Engine) -> None:
+    outage(engine, "x")
+    put(engine, "x", number=1, group_key="g", alert_keys=("k",))
+    held = notification(id=UUID(int=2), group_key="g", alert_keys=("k",), reason=Reason.REPEATED)
+    with engine.begin() as conn:
+        outbox.put(conn, held, ["x"], not_before=datetime.now(UTC) + timedelta(hours=8))
+        conn.execute(sa.text("UPDATE monitor.channel_state SET not_before = clock_timestamp()"))
+    assert go(engine, {"x": Told()}) == {"sent": 1}
+    assert [row.state for row in rows(engine)] == ["sent", "sent", "pending"]
+
+
+def test_without_an_outage_every_message_of_a_group_goes_out(engine: sa.Engine) -> None:
+    for number in (1, 2, 3):
+        put(engine, "x", number=number, group_key="g", alert_keys=("k",))
+    assert go(engine, {"x": Told(raises=DeliveryError("no"))}) == {"retry": 1}
+    change(engine, "next_at = clock_timestamp()")
+    assert go(engine, {"x": Told()}) == {"sent": 3}
 
 
 def test_a_permanent_failure_is_a_dead_letter_that_can_be_redelivered(engine: sa.Engine, peer: HttpPeer) -> None:
