@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from monitor import episode, history, silence
+from monitor import episode, history, pipeline, silence
 from monitor.command import (
     CommandError,
     ConfigOption,
@@ -178,6 +178,10 @@ def silence_alerts(
     if not person or not why:
         raise CommandError("A silence says who made it and why; give --reason TEXT (and --by NAME).")
     with opened(configuration(config)) as installation, installation.engine.begin() as conn:
+        if pipeline.FAMILY in matchers.get("family", []):
+            raise CommandError(
+                "That windows cannot be evaluated is never silenced: nobody would notice that nothing is."
+            )
         for name in matchers.get("model", []):
             installation.model(name)
         known = {check for model in installation.models.values() for check in model.checks}

@@ -12,6 +12,7 @@ from monitor import episode
 from monitor.cli import run as command
 from monitor.embedded import Database
 from monitor.installation import Installation
+from monitor.vitals import vitals_of
 from monitor.worker import Worker
 from tests.watched import DAY, FIRST, ask, installed, log_rows, run, train, write_config
 
@@ -57,6 +58,28 @@ def test_a_silenced_model_is_judged_and_told_when_the_silence_is_over(file: Path
         assert set(ask(installation, TOLD)) == {"first"}
 
 
+def test_a_serving_process_that_is_gone_is_silenced_as_well(tmp_path: Path, database: Database) -> None:
+    serving = f"serving: {{process: {{pid_file: {tmp_path}/nobody.pid}}, every: 60s}}"
+    with installed(write_config(tmp_path, database, more=serving, rest=CHANNEL)) as installation:
+        with installation.engine.begin() as conn:
+            episode.add_silence(
+                conn,
+                matchers={"family": ["resource"]},
+                starts_at=FIRST,
+                ends_at=FIRST + HOUR,
+                author="ada",
+                reason="the host is patched",
+            )
+        (vitals,) = vitals_of(installation)
+        minutes = [FIRST + timedelta(minutes=15 * i) for i in range(6)]
+        for at in minutes[:4]:
+            vitals.observe(at)
+        assert (ask(installation, FIRING), ask(installation, TOLD)) == ([True], [])
+        for at in minutes[4:]:
+            vitals.observe(at)
+        assert (ask(installation, FIRING), ask(installation, TOLD)) == ([False], ["first"])
+
+
 def test_the_command_makes_a_silence_and_ends_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--config", str(file)]
     asked = ["--match", "model=m", "--match", "severity=info", "--match", "severity=warning"]
@@ -89,6 +112,7 @@ def test_the_command_makes_a_silence_and_ends_it(file: Path, capsys: pytest.Capt
         (["--match", "model=m", "--reason", "x", "--until", "2013-01-01"], "give a later time"),
         (["--match", "model=m", "--for", "2h"], "--reason TEXT"),
         (["--match", "model=m", "--for", "2h", "--reason", " "], "--reason TEXT"),
+        (["--match", "family=pipeline:evaluation", "--for", "2h", "--reason", "x"], "never silenced"),
         (["--match", "model=n", "--for", "2h", "--reason", "x"], "n is no model"),
         (["--match", "check=weather", "--for", "2h", "--reason", "x"], "No model has a check weather"),
     ],
