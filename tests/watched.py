@@ -77,10 +77,10 @@ def log_rows(installation: Installation, *, days: int = 4, per_day: int = 24) ->
         installation,
         "CREATE TABLE logged (id text PRIMARY KEY, at timestamptz, x float8, p float8)",
         "INSERT INTO logged SELECT i, CAST(:first AS timestamptz) + i * (interval '1 day' / :per_day),"
-        " sin(i * 1.7) * 1.4, 0.5 + 0.4 * sin(i * 1.7) FROM generate_series(0, :days * :per_day - 1) i",
+        " sin(i * 1.7) * 1.4, 0.5 + 0.4 * sin(i * 1.7) FROM generate_series(0, CAST(:rows AS int) - 1) i",
         first=FIRST,
         per_day=per_day,
-        days=days,
+        rows=days * per_day,
     )
 
 
