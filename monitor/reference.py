@@ -144,7 +144,7 @@ class Reference:
             raise ValueError(f"training profile format {head['format']} is newer than {FORMAT}; run the newer program")
         layout = Layout.from_json(head["layout"])
         outcome_layout = head["outcome_layout"] and OutcomeLayout.from_json(head["outcome_layout"])
-        return cls(
+        found = cls(
             model=head["model"],
             version=head["version"],
             task=Task(head["task"]),
@@ -174,6 +174,9 @@ class Reference:
             source=head["source"],
             notes=tuple(head["notes"]),
         )
+        # what it was stored as; packing thousands of windows again would take seconds
+        found.__dict__["id"] = hashlib.sha256(data).hexdigest()
+        return found
 
 
 def _spec_to_json(spec: WindowSpec) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from monitor.reference import ENOUGH_WINDOWS
 from monitor.sources.frame import FrameError
 from monitor.training import Training
 
+LARGE = 100e6  # bytes of a training profile in memory
+
 
 def add_to(app: typer.Typer) -> None:
     """Enter the command."""
@@ -141,6 +143,12 @@ def store_training(installation: Installation, watched: Monitored, training: Tra
     if reference.calibrating:
         why = "rows have no time" if not reference.timeline else f"only {windows} of {ENOUGH_WINDOWS} windows"
         say(f"Calibrating: {why}, so the natural variance between windows is not known well yet.")
+    memory = sum(one.counts.nbytes + one.registers.nbytes for one in reference.profiles)
+    if memory > LARGE:
+        say(
+            f"Large: every process that evaluates holds {windows} windows of {len(reference.features)} features in "
+            f"{memory / 1e6:,.0f} MB; longer windows, fewer features or a shorter training time take less."
+        )
     rate = achieved_rate(reference, watched.budget)
     if math.isfinite(rate):
         say(f"Feature flags inside training: {rate:.2%} of windows (nominal {watched.budget.q:.2%}); digest only.")
