@@ -232,7 +232,7 @@ def _fast(head: Finding, panel: Panel, j: int, verdicts: Verdicts, theta: Floats
         if not head.n_current:
             reason, why = "no usable rows", "no row of the window has a usable value"
         elif main < 0:
-            reason, why = "no statistics", "training has too few usable rows of it"
+            reason, why = "no statistics", "training has too few usable rows of it in a window"
         else:
             reason, why = "not calibrated", TOO_FEW
         return replace(head, verdict=Verdict.INCONCLUSIVE, reason=reason, message=f"{name} cannot be judged: {why}")
