@@ -20,7 +20,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff format the code"
-	@echo "make bench   run the benchmarks        make soak   run the long tests"
+	@echo "make bench   run the benchmarks        make soak   run the long tests, write docs/reliability.md"
 	@echo "make image   build the container image"
 
 demo: environment
@@ -42,7 +42,8 @@ bench: environment
 	$(BIN)/python -m benchmarks $(ARGS)
 
 soak: environment
-	$(BIN)/pytest -m soak $(ARGS)
+	$(BIN)/pytest -m "soak or short" --measured docs/reliability.jsonl $(ARGS)
+	$(BIN)/python -m tests.faults.report
 
 image:
 	docker build --tag $(IMAGE) .

@@ -27,6 +27,11 @@ SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", 
 _numbers = itertools.count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the file to which fault tests write what they measured."""
+    parser.addoption("--measured", metavar="FILE", help="append what tests/faults measured to this file, as JSON lines")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marks of this project; others are errors."""
     config.addinivalue_line(
