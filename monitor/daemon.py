@@ -16,7 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from monitor import retention, store, web
 from monitor.deadman import EVERY as SIGN_OF_LIFE
 from monitor.deadman import Deadman
-from monitor.dispatcher import Dispatcher
+from monitor.dispatcher import USUAL, Dispatcher, Patience
 from monitor.health import Health, Heartbeats
 from monitor.installation import CODE_VERSION, Installation, register
 from monitor.metrics import Metrics
@@ -35,11 +35,16 @@ class Daemon:
     """Scheduler, evaluators, dispatcher, process samplers, reports and page of one installation.
 
     ``evaluating`` is false in a replay, which tells the worker the time itself; everything else then runs as always.
+    Every ``tick`` due work is looked for; a run is its owner's for ``lease``, which is renewed at each third of it.
+    ``patience`` is the dispatcher's.
     """
 
     installation: Installation
     evaluating: bool = True
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    lease: timedelta = LEASE
+    tick: timedelta = TICK
+    patience: Patience = USUAL
     worker: Worker = field(init=False)
     dispatcher: Dispatcher = field(init=False)
     reporter: Reporter = field(init=False)
@@ -51,8 +56,16 @@ class Daemon:
 
     def __post_init__(self) -> None:
         metrics = Metrics(self.installation.engine, clock=self.clock, version=CODE_VERSION)
-        self.worker = Worker(installation=self.installation, clock=self.clock, metrics=metrics)
-        self.dispatcher = Dispatcher(self.installation.pulse, self.installation.channels, clock=self.clock)
+        self.worker = Worker(
+            installation=self.installation, clock=self.clock, lease=self.lease, pace=self.tick, metrics=metrics
+        )
+        self.dispatcher = Dispatcher(
+            self.installation.pulse,
+            self.installation.channels,
+            clock=self.clock,
+            patience=self.patience,
+            every=self.tick.total_seconds(),
+        )
         self.reporter = Reporter(installation=self.installation, clock=self.clock)
         self.worker.told.append(self.dispatcher.wake)
         self.worker.told.append(self.reporter.wake)
@@ -74,7 +87,7 @@ class Daemon:
             thread.start()
             self._threads.append(thread)
         self._every(TICK, self.beat, "beat")
-        self._every(LEASE / 3, self.worker.renew, "renew leases")
+        self._every(self.lease / 3, self.worker.renew, "renew leases")
         self._every(UPKEEP, self.upkeep, "upkeep")
         for vitals in vitals_of(self.installation):
             self._every(vitals.every, partial(self.observe, vitals), f"sample {vitals.watched.name}")
@@ -89,7 +102,7 @@ class Daemon:
         """Begin to plan and evaluate windows by the clock."""
         self._evaluators = self.worker.start()
         self.worker.tick()
-        self._every(TICK, self.worker.tick, "plan")
+        self._every(self.tick, self.worker.tick, "plan")
 
     def stop(self) -> None:
         """Stop claiming, drain what is under way within ten seconds, release the rest."""

@@ -14,7 +14,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from monitor import outbox
 from monitor.charts import ChartError, picture
+from monitor.failpoint import Failpoint, reach
 from monitor.ledger import LeaseLost
 from monitor.notification import Channel, DeliveryError, Receipt
 from monitor.outbox import LONGEST_PAUSE, Claimed
@@ -39,6 +40,29 @@ ACKNOWLEDGE_PAUSES = (0.5, 2.0)
 TOO_MANY = 429
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long one send may take in seconds, and how long its claim holds: longer than picture, send and writing."""
+
+    deadline: float = DEADLINE
+    lease: timedelta = LEASE
+
+    def __post_init__(self) -> None:
+        if self.lease.total_seconds() <= self.deadline:
+            raise ValueError(
+                f"a lease of {self.lease.total_seconds():g} s ends before a send of {self.deadline:g} s does; "
+                "give a longer one"
+            )
+
+    @property
+    def picture(self) -> float:
+        """Seconds that the picture of a message may take."""
+        return min(PICTURE_SECONDS, (self.lease.total_seconds() - self.deadline) / 2)
+
+
+USUAL = Patience()
 
 
 class Outcome(StrEnum):
@@ -89,7 +113,7 @@ async def deliver(
     *,
     now: datetime,
     rng: random.Random,
-    deadline: float = DEADLINE,
+    patience: Patience = USUAL,
     limit: int = 100,
 ) -> Counter[Outcome]:
     """Send what is due, each channel on its own and until its first failure; returns how the attempts ended.
@@ -98,7 +122,7 @@ async def deliver(
     """
     ended = await asyncio.gather(
         *(
-            _drain(engine, name, channel, now=now, rng=rng, deadline=deadline, limit=limit)
+            _drain(engine, name, channel, now=now, rng=rng, patience=patience, limit=limit)
             for name, channel in channels.items()
         )
     )
@@ -112,17 +136,20 @@ async def _drain(
     *,
     now: datetime,
     rng: random.Random,
-    deadline: float,
+    patience: Patience,
     limit: int,
     go_on: Callable[[], bool] = lambda: True,
 ) -> Counter[Outcome]:
     ended: Counter[Outcome] = Counter()
     while ended.total() < limit and go_on():
         # one at a time: what is claimed and not sent would be held up by its lease
-        claimed = await _transact(engine, lambda conn: outbox.claim(conn, limit=1, lease=LEASE, channels=[name]))
+        claimed = await _transact(
+            engine, lambda conn: outbox.claim(conn, limit=1, lease=patience.lease, channels=[name])
+        )
         if not claimed:
             break
-        outcome = await _attempt(engine, channel, claimed[0], now=now, rng=rng, deadline=deadline)
+        reach(Failpoint.DELIVERY_CLAIMED)
+        outcome = await _attempt(engine, channel, claimed[0], now=now, rng=rng, patience=patience)
         ended[outcome] += 1
         if outcome is Outcome.RETRY:
             break  # a channel in trouble is not told so with every message
@@ -130,14 +157,14 @@ async def _drain(
 
 
 async def _attempt(
-    engine: sa.Engine, channel: Channel, claimed: Claimed, *, now: datetime, rng: random.Random, deadline: float
+    engine: sa.Engine, channel: Channel, claimed: Claimed, *, now: datetime, rng: random.Random, patience: Patience
 ) -> Outcome:
     id_, token = claimed.delivery_id, claimed.token
     try:
         if hopeless(claimed.attempts - 1, now - claimed.created_at):
             raise DeliveryError(f"its sender never came back in {claimed.attempts - 1} attempts", permanent=True)
-        shown = await _picture(channel, claimed)
-        receipt = await send(channel, claimed, shown, deadline=deadline)
+        shown = await _picture(channel, claimed, seconds=patience.picture)
+        receipt = await send(channel, claimed, shown, deadline=patience.deadline)
     except asyncio.CancelledError:
         # at a shutdown; the write is waited for although this task was told to end
         def stopped(conn: sa.Connection) -> None:
@@ -194,13 +221,16 @@ async def _attempt(
 
         written = await _acknowledge(engine, put_back)
         return Outcome.RETRY if written else Outcome.LOST
+    reach(Failpoint.SENT)
     code = int(receipt.status) if receipt.status.isdecimal() else None
 
     def took(conn: sa.Connection) -> None:
         outbox.note_success(conn, claimed.channel)
         outbox.mark_sent(conn, id_, token, provider_ref=receipt.reference, status=code)
+        reach(Failpoint.MARKING)
 
     written = await _acknowledge(engine, took)
+    reach(Failpoint.MARKED)
     log.info("Message %s went out on %s", claimed.notification.id, claimed.channel)
     return Outcome.SENT if written else Outcome.LOST
 
@@ -220,14 +250,14 @@ async def send(channel: Channel, claimed: Claimed, shown: bytes | None, *, deadl
         raise DeliveryError(f"the channel failed with {type(error).__name__}", ambiguous=True) from None
 
 
-async def _picture(channel: Channel, claimed: Claimed) -> bytes | None:
+async def _picture(channel: Channel, claimed: Claimed, *, seconds: float) -> bytes | None:
     told = claimed.notification
     if not getattr(channel, "shows_pictures", False) or told.chart is None or told.in_thread:
         return None
     if claimed.attachment is not None:
         return claimed.attachment
     try:
-        return await picture(told.chart, seconds=PICTURE_SECONDS)
+        return await picture(told.chart, seconds=seconds)
     except (ChartError, OSError) as error:
         log.warning("Message %s goes out without its chart: %s", told.id, error)
         return None
@@ -271,7 +301,7 @@ class Dispatcher:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         rng: random.Random | None = None,
-        deadline: float = DEADLINE,
+        patience: Patience = USUAL,
         every: float = 5.0,
         grace: float = 8.0,
     ) -> None:
@@ -279,7 +309,7 @@ class Dispatcher:
         self._channels = dict(channels)
         self._clock = clock
         self._rng = rng or random.Random()
-        self._deadline = deadline
+        self._patience = patience
         self._every = every
         self._grace = grace
         self._lock = threading.Lock()
@@ -350,7 +380,7 @@ class Dispatcher:
                     channel,
                     now=self._clock(),
                     rng=self._rng,
-                    deadline=self._deadline,
+                    patience=self._patience,
                     limit=100,
                     go_on=lambda: not self._stopping and self._channels.get(name) is channel,
                 )

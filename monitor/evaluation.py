@@ -15,6 +15,7 @@ from monitor.alert import Alert, AlertRules
 from monitor.announcement import announce
 from monitor.check import Evidence, Performance, Stage
 from monitor.decision import Decision, Rules, State, decide
+from monitor.failpoint import Failpoint, reach
 from monitor.installation import CODE_VERSION, Installation, Monitored
 from monitor.ledger import Run
 from monitor.outcome import OutcomeProfile
@@ -69,6 +70,7 @@ def evaluate(
     if reference is not None and not fits(reference, watched):
         reference = None  # how days vary says nothing about hours: what cannot be judged is called so
     rows = read_rows(installation, watched, reference, run.window, stage, now=now)
+    reach(Failpoint.READ)
     with installation.engine.begin() as conn:
         evidence = gather(conn, watched, reference, rows, run, stage)
         state = load_state(conn, watched, run.window, now=now)
@@ -84,6 +86,7 @@ def evaluate(
         history=history_of(installation, watched, reference),
         prove=prover(installation, watched, reference, now=now),
     )
+    reach(Failpoint.COMPUTED)
     if newest is not None and run.window.start <= newest.start:
         # Alerts go forward in time: what is judged again corrects the history and is no second bad window.
         decision = replace(decision, alerts=(), transitions=(), notifications=(), recommendations=())
@@ -98,6 +101,8 @@ def evaluate(
         save(conn, watched, run, rows, decision, now=now, seconds=clock.perf_counter() - began)
         if not quiet:
             announce(conn, installation, decision, revision=run.revision)
+        reach(Failpoint.SAVING)
+    reach(Failpoint.COMMITTED)
     return Evaluated(decision=decision, rows=rows.reading.rows, alerts=state.alerts)
 
 

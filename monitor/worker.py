@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from monitor import evaluation, ledger, pipeline
 from monitor.check import Stage
 from monitor.evaluation import CHAMPION
+from monitor.failpoint import Failpoint, reach
 from monitor.installation import Installation, Monitored
 from monitor.ledger import LeaseLost, Run
 from monitor.metrics import Metrics
@@ -37,11 +38,14 @@ MOST_SKIPPED = 5000  # windows written down in one statement: each takes two of 
 class Worker:
     """Plans and evaluates the windows of one installation; any number of workers may share a store.
 
-    ``clock`` tells the time: the daemon's is the real one, a replay hands in the moments it lives through.
+    ``clock`` tells the time: the daemon's is the real one, a replay hands in the moments it lives through. ``lease`` is
+    how long a run stays its owner's without a renewal, ``pace`` how long an evaluator with nothing to do waits.
     """
 
     installation: Installation
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    lease: timedelta = LEASE
+    pace: timedelta = TICK
     owner: str = field(default_factory=lambda: str(uuid.uuid4()))  # fresh per process: a restart is somebody else
     active: dict[uuid.UUID, Run] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -67,6 +71,7 @@ class Worker:
 
     def plan(self, now: datetime) -> None:
         """Write every window that is due into the ledger, take back what dead owners held."""
+        fresh = 0
         with self.installation.engine.begin() as conn:
             for lost in ledger.rescue(conn):
                 log.warning("took back a run", extra={"model": lost.model, "window": lost.window.start.isoformat()})
@@ -74,20 +79,24 @@ class Worker:
                     self._observe(conn, lost, ledger.RESCUED, dead=True, now=now)
             for watched in self.installation.models.values():
                 for stage in stages(watched):
-                    plan_windows(conn, watched, stage, now=now)
+                    fresh += plan_windows(conn, watched, stage, now=now)
+        if fresh:
+            reach(Failpoint.MATERIALISED)
 
     def work(self, now: datetime, *, models: Sequence[str] | None = None) -> bool:
         """Claim and evaluate one run (of these models); False when nothing is due. A failed run goes back."""
         known = list(self.installation.models if models is None else models)
         with self.installation.engine.begin() as conn:
-            run = ledger.claim(conn, self.owner, now=now, lease=LEASE, models=known)
-        if run is None:
-            return False
+            run = ledger.claim(conn, self.owner, now=now, lease=self.lease, models=known)
+            if run is None:
+                return False
+            reach(Failpoint.CLAIMING)
         assert run.token is not None
         self.active[run.run_id] = run
         extra = {"model": run.model, "part": run.part, "window": run.window.start.isoformat()}
         began, done = time.perf_counter(), None
         try:
+            reach(Failpoint.CLAIMED)
             watched = self.installation.model(run.model)
             # whoever of several processes evaluates a backfill: the history is complete, nobody is told
             done = evaluation.evaluate(self.installation, watched, run, now=now, quiet=run.kind == "backfill")
@@ -143,7 +152,7 @@ class Worker:
             assert run.token is not None
             try:
                 with self.installation.pulse.begin() as conn:
-                    ledger.heartbeat(conn, run.run_id, run.token, LEASE)
+                    ledger.heartbeat(conn, run.run_id, run.token, self.lease)
             except LeaseLost:
                 if run.run_id in self.active:  # else it ended in the meantime
                     log.warning("a lease was lost", extra={"model": run.model, "run_id": str(run.run_id)})
@@ -161,7 +170,7 @@ class Worker:
                 log.exception("an evaluator stumbled")
                 busy = False
             if not busy:
-                self.awake.wait(TICK.total_seconds())
+                self.awake.wait(self.pace.total_seconds())
                 self.awake.clear()
 
     def tick(self) -> None:
@@ -233,8 +242,11 @@ def due_windows(
     return planned, windows[: len(windows) - len(planned)]
 
 
-def plan_windows(conn: sa.Connection, watched: Monitored, stage: Stage, *, now: datetime) -> None:
-    """Write a model's due windows into the ledger; windows beyond the catch-up policy are written as skipped."""
+def plan_windows(conn: sa.Connection, watched: Monitored, stage: Stage, *, now: datetime) -> int:
+    """Write a model's due windows into the ledger; returns how many are new and to be evaluated.
+
+    Windows beyond the catch-up policy are written as skipped.
+    """
     # what a person asked for says nothing about the windows before it
     last = ledger.last_window(conn, watched.name, CHAMPION, stage.value, kinds=["scheduled"])
     planned, skipped = due_windows(watched, stage, last, now=now)
@@ -243,9 +255,8 @@ def plan_windows(conn: sa.Connection, watched: Monitored, stage: Stage, *, now: 
         for first in range(0, len(skipped), MOST_SKIPPED):
             some = skipped[first : first + MOST_SKIPPED]
             ledger.skip(conn, watched.name, CHAMPION, stage.value, some, reason=reason)
-    if planned:
-        wait = wait_of(watched, stage)
-        ledger.materialise(conn, watched.name, CHAMPION, stage.value, planned, wait=wait)
+    wait = wait_of(watched, stage)
+    return ledger.materialise(conn, watched.name, CHAMPION, stage.value, planned, wait=wait)
 
 
 def plan_anew(conn: sa.Connection, watched: Monitored, windows: Sequence[Window], *, kind: str, now: datetime) -> None:

@@ -8,12 +8,13 @@ import signal
 import threading
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from monitor import history, journal, ledger
+from monitor import failpoint, history, journal, ledger
 from monitor.check import Stage
 from monitor.command import (
     CommandError,
@@ -32,6 +33,7 @@ from monitor.command import (
 from monitor.config import Config, ConfigError, inactive_parts, remarks
 from monitor.duration import format_duration
 from monitor.evaluation import current_reference, fits
+from monitor.failpoint import FailpointError
 from monitor.heavy import refuse_heavy
 from monitor.installation import Installation, Monitored, load_config, opened, register
 from monitor.window import Window
@@ -50,10 +52,21 @@ def add_to(app: typer.Typer) -> None:
 
 def run(config: ConfigOption = None) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reads the configuration again."""
+    keep_running(config)
+
+
+def keep_running(given: Path | None, **daemon: Any) -> None:
+    """Run the daemon until it is told to stop; ``daemon`` are fields of it, which tests set."""
     from monitor.failure import exit_code
 
     refuse_heavy()
-    path, loaded = config_path(config), configuration(config)
+    path, loaded = config_path(given), configuration(given)
+    try:
+        armed = failpoint.arm(os.environ)
+    except FailpointError as error:
+        raise CommandError(str(error)) from None
+    if armed:
+        say(f"{failpoint.VARIABLE} is set: this process breaks on purpose at {armed}.")
     journal.begin(secrets=journal.secrets_of(loaded))
     stopping, changed = threading.Event(), threading.Event()
 
@@ -83,7 +96,7 @@ def run(config: ConfigOption = None) -> None:
     wanted: Config | None = loaded
     while wanted is not None:
         try:
-            with _running(wanted):
+            with _running(wanted, **daemon):
                 proven = wanted
                 wanted = reloaded()
         except Exception as error:
@@ -95,14 +108,14 @@ def run(config: ConfigOption = None) -> None:
 
 
 @contextlib.contextmanager
-def _running(config: Config) -> Iterator[None]:
+def _running(config: Config, **fields: Any) -> Iterator[None]:
     """Run a daemon; it is drained at the end. Raises what keeps it from starting."""
     from monitor.daemon import Daemon
 
     for sentence in [*remarks(config), *inactive_parts(config)]:
         say(sentence)
     with opened(config) as installation:
-        daemon = Daemon(installation=installation)
+        daemon = Daemon(installation=installation, **fields)
         try:
             daemon.start()
             assert daemon.serving is not None

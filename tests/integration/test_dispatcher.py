@@ -24,7 +24,7 @@ from monitor.channels.email import EmailChannel
 from monitor.channels.slack import SlackChannel
 from monitor.channels.webhook import WebhookChannel
 from monitor.check import Severity
-from monitor.dispatcher import BACKOFF_CAP, Dispatcher, asked_pause, backoff, deliver, hopeless
+from monitor.dispatcher import BACKOFF_CAP, Dispatcher, Patience, asked_pause, backoff, deliver, hopeless
 from monitor.embedded import Database
 from monitor.notification import Channel, DeliveryError, Notification, Reason, Receipt
 from tests.peers import HOST, HttpPeer, MailPeer, Reply, dribble, notification
@@ -73,7 +73,7 @@ def put(engine: sa.Engine, *names: str, number: int = 1, **fields: Any) -> Notif
 
 
 def go(engine: sa.Engine, channels: Mapping[str, Channel], **options: Any) -> dict[str, int]:
-    usual: dict[str, Any] = {"now": datetime.now(UTC), "rng": random.Random(0), "deadline": 20.0}
+    usual: dict[str, Any] = {"now": datetime.now(UTC), "rng": random.Random(0), "patience": Patience(deadline=20.0)}
     ended = asyncio.run(deliver(engine, channels, **{**usual, **options}))
     return {outcome.value: number for outcome, number in ended.items()}
 
@@ -424,7 +424,7 @@ def test_a_peer_that_dribbles_is_cut_and_the_next_try_says_that_it_may_be_a_repe
     put(engine, "hook")
     with dribble(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n") as port:
         slow = WebhookChannel(url=SecretStr(f"http://{HOST}:{port}"), allow_private=True)
-        assert go(engine, {"hook": slow}, deadline=0.5) == {"retry": 1}
+        assert go(engine, {"hook": slow}, patience=Patience(deadline=0.5)) == {"retry": 1}
     (row,) = rows(engine)
     assert (row.state, row.possible_duplicate, row.last_error) == ("pending", True, "not done within 0.5 s")
     change(engine, "next_at = now()")
