@@ -52,11 +52,16 @@ def free_port() -> int:
     return port
 
 
-def write_config(folder: Path, database: Database, *, outcome: str = "", more: str = "", rest: str = "") -> Path:
-    """Write monitor.yaml with one model and return its path."""
+def write_config(
+    folder: Path, database: Database, *, outcome: str = "", more: str = "", rest: str = "", port: int | None = None
+) -> Path:
+    """Write monitor.yaml with one model and return its path; port 0 lets each process take its own."""
     file = folder / "monitor.yaml"
     file.write_text(
-        CONFIG.format(url=database.url, port=free_port(), outcome=outcome, more=more, rest=rest), encoding="utf-8"
+        CONFIG.format(
+            url=database.url, port=free_port() if port is None else port, outcome=outcome, more=more, rest=rest
+        ),
+        encoding="utf-8",
     )
     return file
 
