@@ -40,6 +40,16 @@ WHERE basis = 'realised' AND slice = '{}'
 GROUP BY week, metric
 ORDER BY week, metric;
 
+-- What would the scores alone have said, days before the labels came?
+SELECT window_start, max(value) FILTER (WHERE basis = 'estimated') AS estimated,
+    max(interval_low) FILTER (WHERE basis = 'estimated') AS low,
+    max(interval_high) FILTER (WHERE basis = 'estimated') AS high,
+    max(value) FILTER (WHERE basis = 'realised') AS realised
+FROM performance_history
+WHERE metric = 'auc' AND slice = '{}'
+GROUP BY window_start
+ORDER BY window_start;
+
 -- What would not have been seen? The smallest shift that each check could have found in the last window.
 SELECT DISTINCT ON (check_name, subject) check_name, subject, minimum_detectable, n_current, window_start
 FROM finding_history

@@ -44,7 +44,6 @@ INACTIVE: tuple[str, ...] = (
     "models.*.source.limits.sample",
     "models.*.checks.comparison",
     "models.*.checks.concept",
-    "models.*.checks.estimated_performance",
     "models.*.checks.fairness",
     "models.*.checks.leakage",
     "models.*.checks.multivariate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time as clock
 import uuid
 from collections.abc import Callable, Sequence
@@ -271,8 +272,7 @@ def save(
     if rows.current is not None:
         record.save_column_profiles(conn, run, rows.current)
     performance = [metric for judgement in decision.judgements.values() for metric in judgement.performance]
-    if rows.outcome is not None:
-        save_performance(conn, watched, run, rows.outcome, performance)
+    save_performance(conn, watched, run, rows.outcome, performance)
     late = -(-watched.section.lateness // watched.spec.pace)  # windows that late rows may still change
     store.save_memories(conn, run, decision.memories, keep=max(MEMORIES, late + 2))
     episode.save_alerts(conn, decision.alerts, at=now)
@@ -320,18 +320,22 @@ def stored(tile: Tile) -> StoredTile:
 
 
 def save_performance(
-    conn: sa.Connection, watched: Monitored, run: Run, outcome: OutcomeProfile, metrics: Sequence[Performance]
+    conn: sa.Connection,
+    watched: Monitored,
+    run: Run,
+    outcome: OutcomeProfile | None,
+    metrics: Sequence[Performance],
 ) -> None:
-    """Write a window's performance with what its labels were like."""
-    delay = outcome.delay(0.5)
+    """Write a window's performance, with what its labels were like where there are any."""
+    delay = math.nan if outcome is None else outcome.delay(0.5)
     cost = next((metric.value for metric in metrics if metric.metric == "cost_per_prediction"), None)
     record.save_performance(
         conn,
         run,
         metrics,
-        label_coverage=outcome.coverage if outcome.rows else None,
-        label_delay_p50=None if delay != delay else timedelta(seconds=delay),
-        matured=outcome.labelled,
+        label_coverage=outcome.coverage if outcome is not None and outcome.rows else None,
+        label_delay_p50=None if math.isnan(delay) else timedelta(seconds=delay),
+        matured=None if outcome is None else outcome.labelled,
         cost_per_prediction=cost,
         fallback_cost_per_prediction=None if watched.costs is None else watched.costs.fallback,
         currency=watched.currency,

@@ -11,6 +11,8 @@ from monitor.outcome import OutcomeProfile
 from monitor.reference import Reference
 from monitor.stats.calibration import Calibration, calibrate
 
+FEWEST_LABELS = 0.1  # of the usual number; below it a window says nothing
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Expectation:
@@ -25,6 +27,10 @@ class Expectation:
     held_out: int
     total: OutcomeProfile
     loss: float
+
+    def is_enough(self, labelled: int) -> bool:
+        """Return whether a window has labels enough to say anything."""
+        return labelled > 0 and labelled >= FEWEST_LABELS * self.usual_labels
 
 
 @per_reference

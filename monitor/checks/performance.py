@@ -25,7 +25,7 @@ from monitor.check import (
     Verdict,
     register,
 )
-from monitor.expectation import Expectation, expectation_of
+from monitor.expectation import FEWEST_LABELS, Expectation, expectation_of
 from monitor.metric import Metric, adjusted_costs, has_costs, metrics_of
 from monitor.outcome import OutcomeProfile, Task
 from monitor.reference import ENOUGH_WINDOWS, Reference
@@ -41,7 +41,6 @@ SLOW_SMOOTHING = 0.1
 TOLD_SMOOTHING = 0.2  # of the residual that decides whether a told alert has grown
 KEPT = 120  # windows of the series in memory
 CHARTED = 42
-FEWEST_LABELS = 0.1  # of the usual number; below it a window says nothing
 TRAILING = 28  # windows' weight of the joint counts that adjusted policies are fitted on
 MUCH_WORSE = 1.5  # times the training loss: a shock of this size is critical
 LOSS_NAME = {Task.BINARY: "log_loss", Task.MULTICLASS: "log_loss", Task.REGRESSION: "capped_error"}
@@ -104,7 +103,7 @@ class _Judge:
         self.task = reference.task
         self.material = MATERIALITY[self.task] if check.materiality is None else check.materiality
         self.n = outcome.labelled
-        self.enough = self.n > 0 and self.n >= FEWEST_LABELS * null.usual_labels
+        self.enough = null.is_enough(self.n)
         self.theta = np.array([outcome.mean("residual"), outcome.mean("loss")])
         if not self.enough:
             self.theta = np.full(2, np.nan)

@@ -24,7 +24,7 @@ SELECT to_char(window_start AT TIME ZONE 'America/New_York', 'YYYY-MM') AS month
        avg(value) FILTER (WHERE metric = 'brier') AS brier,
        avg(value) FILTER (WHERE metric = 'cost_per_prediction') AS cost_per_prediction,
        avg(value) FILTER (WHERE metric = 'regret_per_prediction') AS regret_per_prediction
-FROM monitor.performance_history WHERE slice = '{}' GROUP BY 1 ORDER BY 1"""
+FROM monitor.performance_history WHERE basis = 'realised' AND slice = '{}' GROUP BY 1 ORDER BY 1"""
 
 ALERTS = """\
 SELECT (opened_window_start AT TIME ZONE 'America/New_York')::date AS opened_with,

@@ -196,3 +196,16 @@ def test_judging_again_is_a_revision_and_tells_nothing_twice(installation: Insta
     assert ask(installation, "SELECT DISTINCT revision FROM monitor.finding_history") == [2]
     assert counts(installation)["notification"] == told
     assert ask(installation, "SELECT DISTINCT revision FROM monitor.tile") == [1]  # the same rows
+
+
+def test_performance_is_estimated_before_there_is_any_label(installation: Installation) -> None:
+    log_rows(installation)
+    train(installation, labelled=True)
+    evaluated(installation)
+    rows = ask(
+        installation,
+        "SELECT value BETWEEN interval_low AND interval_high, matured, label_coverage FROM monitor.performance_history"
+        " WHERE metric = 'auc' AND basis = 'estimated'",
+    )
+    assert rows == [(True, None, None)]
+    assert not ask(installation, "SELECT metric FROM monitor.performance_history WHERE basis = 'realised'")

@@ -1,0 +1,1 @@
+"""Performance without labels against what labels said."""
