@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from monitor import retention, store, web
+from monitor import retention, schema, store, web
 from monitor.deadman import EVERY as SIGN_OF_LIFE
 from monitor.deadman import Deadman
 from monitor.dispatcher import USUAL, Dispatcher, Patience
@@ -152,8 +152,10 @@ class Daemon:
         def safely() -> None:
             try:
                 work()
-            except sa.exc.OperationalError:
-                log.warning("the store cannot be reached; trying again", extra={"job": name})
+            except sa.exc.SQLAlchemyError as error:
+                if not schema.is_outage(error):
+                    raise
+                self.worker.missed(error)
 
         self._scheduler.add_job(safely, "interval", seconds=pace.total_seconds(), name=name)
 

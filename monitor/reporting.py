@@ -10,9 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import sqlalchemy as sa
-
-from monitor import history, store
+from monitor import history, schema, store
 from monitor.evaluation import CHAMPION, current_reference
 from monitor.installation import Installation, Monitored
 from monitor.report import ReportError, ReportStoppedError, run_report
@@ -74,8 +72,12 @@ class Reporter:
                 while not self._stopping.is_set() and self.make_next():
                     pass
                 pause = None
-            except sa.exc.OperationalError:
-                log.warning("the store cannot be reached; reports wait")
+            except Exception as error:
+                # whatever it is, a thread that ended would make no report ever again
+                if schema.is_outage(error):
+                    log.warning("the store cannot be reached; reports wait")
+                else:
+                    log.exception("no report could be made; trying again")
                 pause = RETRY
             self._awake.wait(pause)
             self._awake.clear()
@@ -114,9 +116,9 @@ class Reporter:
             except (ReportError, SourceError) as error:
                 note = str(error)
                 log.warning("no report: %s", error, extra={"model": wanted.model})
-            except sa.exc.OperationalError:
-                raise  # the store is away, not the report impossible
             except Exception as error:
+                if schema.is_outage(error):
+                    raise  # the store is away, not the report impossible
                 note = f"The report failed with {type(error).__name__}; the log of the monitor says where."
                 log.exception("a report failed", extra={"model": wanted.model})
         with self.installation.pulse.begin() as conn:

@@ -28,6 +28,9 @@ POOL_TIMEOUT = timedelta(seconds=10)
 STATEMENT_TIMEOUT = timedelta(minutes=5)
 LOCK_TIMEOUT = timedelta(seconds=10)
 IDLE_TIMEOUT = timedelta(minutes=2)
+READ_ONLY = "25006"
+#: Beginnings of SQLSTATE that say that the server is away, full or the wrong one; what was asked is not at fault.
+OUTAGES = ("08", "53", "57P", "58", READ_ONLY)
 
 
 def database_url(url: str | sa.URL) -> sa.URL:
@@ -91,7 +94,29 @@ def create_engine(
     def limit(connection: sa.Connection) -> None:
         connection.exec_driver_sql(statement)
 
+    @sa.event.listens_for(engine, "handle_error")
+    def leave(context: sa.engine.ExceptionContext) -> None:
+        # A primary that became a standby keeps its sessions; only new ones find the new primary.
+        if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+            context.is_disconnect = True
+
     return engine
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether an error says that the database cannot work at all for a while, whatever it is asked.
+
+    >>> is_outage(sa.exc.TimeoutError()), is_outage(ValueError())
+    (True, False)
+    """
+    if isinstance(error, sa.exc.TimeoutError):  # every connection of the pool is in use
+        return True
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:  # said by the driver and not by the server
+        return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+    return str(state).startswith(OUTAGES)
 
 
 def milliseconds(duration: timedelta) -> int:

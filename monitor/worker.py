@@ -7,13 +7,15 @@ import logging
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import sqlalchemy as sa
 
-from monitor import evaluation, ledger, pipeline
+from monitor import evaluation, ledger, pipeline, schema
 from monitor.check import Stage
 from monitor.evaluation import CHAMPION
 from monitor.failpoint import Failpoint, reach
@@ -53,6 +55,8 @@ class Worker:
     metrics: Metrics | None = None
     told: list[Callable[[], None]] = field(default_factory=list)
     """Called when alerts moved or messages were written: there may be something to send or to report."""
+    _owed: deque[Callable[[], None]] = field(default_factory=deque, repr=False)
+    _away: bool = False
 
     def advance(self, now: datetime) -> int:
         """Plan and evaluate everything due at ``now``, one run after the other; returns how many were done."""
@@ -107,8 +111,11 @@ class Worker:
             # logs that nobody can read are no fault of this window; one that is too slow to read must not hold up all
             self._give_back(run, run.token, str(error), now=now, counts=isinstance(error, SlowReadError))
         except Exception as error:
-            log.exception("a run failed", extra=extra)
-            self._give_back(run, run.token, f"{type(error).__name__}: {error}", now=now)
+            if away := schema.is_outage(error):
+                log.warning("a run was interrupted, the store is away: %s", first_line(error), extra=extra)
+            else:
+                log.exception("a run failed", extra=extra)
+            self._give_back(run, run.token, f"{type(error).__name__}: {first_line(error)}", now=now, counts=not away)
         finally:
             self.active.pop(run.run_id, None)
         if self.metrics is not None:
@@ -134,6 +141,11 @@ class Worker:
                 told = self._observe(conn, run, error, dead=dead, now=now)
         except LeaseLost:
             log.warning("the run was taken over before it failed", extra={"model": run.model})
+        except sa.exc.SQLAlchemyError as trouble:
+            if not schema.is_outage(trouble):
+                raise
+            # the ledger is to learn of it when it is there again, and not when the lease ends: that would be an attempt
+            self._owed.append(partial(self._give_back, run, token, error, now=now, counts=counts))
         else:
             if told:
                 self._tell()
@@ -162,12 +174,12 @@ class Worker:
         while not self.stopping.is_set():
             try:
                 busy = self.work(self.clock())
-            except sa.exc.OperationalError:
-                log.warning("the store cannot be reached; trying again", exc_info=True)
-                busy = False
-            except Exception:
+            except Exception as error:
                 # an evaluator that ended would leave windows to nobody; what it held comes back when its lease ends
-                log.exception("an evaluator stumbled")
+                if schema.is_outage(error):
+                    self.missed(error)
+                else:
+                    log.exception("an evaluator stumbled")
                 busy = False
             if not busy:
                 self.awake.wait(self.pace.total_seconds())
@@ -176,11 +188,29 @@ class Worker:
     def tick(self) -> None:
         """Plan what is due, review what is over, wake the evaluators; a lost tick is made up for by the next."""
         try:
+            self._settle()
             self.plan(self.clock())
             self.review(self.clock())
-        except sa.exc.OperationalError:
-            log.warning("the store cannot be reached; trying again", exc_info=True)
+        except sa.exc.SQLAlchemyError as error:
+            if not schema.is_outage(error):
+                raise
+            self.missed(error)
+        else:
+            if self._away:
+                self._away = False
+                log.info("the store can be reached again")
         self.awake.set()
+
+    def missed(self, error: Exception) -> None:
+        """Say once that the store is away, however often that is noticed until a tick reaches it again."""
+        if not self._away:
+            self._away = True
+            log.warning("the store cannot be reached; trying again until it can: %s", first_line(error))
+
+    def _settle(self) -> None:
+        """Give back what could not be given back while the store was away; what still cannot be waits on."""
+        for _ in range(len(self._owed)):
+            self._owed.popleft()()
 
     def start(self) -> list[threading.Thread]:
         """Start the evaluators and return their threads."""
@@ -205,6 +235,12 @@ class Worker:
             # it may have been finished since it was listed
             with contextlib.suppress(LeaseLost), self.installation.pulse.begin() as conn:
                 ledger.release(conn, run.run_id, run.token)
+
+
+def first_line(error: Exception) -> str:
+    """Return what a database said without the statement that SQLAlchemy appends; of other errors all they say."""
+    said = str(getattr(error, "orig", None) or error)
+    return said.splitlines()[0].strip() if isinstance(error, sa.exc.SQLAlchemyError) and said else said
 
 
 def stages(watched: Monitored) -> tuple[Stage, ...]:
