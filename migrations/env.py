@@ -21,7 +21,9 @@ def is_ours(_: object, name: str | None, type_: str, reflected: bool, compare_to
 def migrate(connection: sa.Connection) -> None:
     """Run what was asked for inside the connection's transaction, one process at a time."""
     connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-    connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {schema.SCHEMA}"))
+    # IF NOT EXISTS would ask for the right to create schemas even where ours is there
+    if connection.scalar(sa.text(f"SELECT to_regnamespace('{schema.SCHEMA}')")) is None:
+        connection.execute(sa.text(f"CREATE SCHEMA {schema.SCHEMA}"))
     context.configure(
         connection=connection,
         target_metadata=tables.metadata,

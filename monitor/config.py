@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError
 from monitor.complaint import ConfigError, complaints, sentence
 from monitor.consistency import contradictions
 from monitor.document import DocumentError, read_document
+from monitor.encryption import weakness
 from monitor.model import ModelSection, model_name
 from monitor.section import Section, nearest
 from monitor.settings import (
@@ -176,9 +178,13 @@ def _matching(value: Any, pattern: list[str], place: str) -> list[str]:
     return [found for name in names for found in _matching(value[name], rest, f"{place}.{name}" if place else name)]
 
 
-def remarks(config: Config) -> list[str]:
-    """Return a sentence for everything that is allowed but probably not meant."""
-    found = []
+def remarks(config: Config, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return a sentence for everything that is allowed but probably not meant.
+
+    libpq takes PGSSLMODE and PGHOST from the environment where an address says nothing.
+    """
+    ways = ((key, weakness(url, environ)) for key, url in _databases(config))
+    found = [f"{key} {why}; add sslmode=verify-full and sslrootcert=FILE." for key, why in ways if why]
     routes = config.effective_routes()
     used = {name for route in routes for name in route.to}
     for part in (config.alerts.escalate, config.alerts.digest):
@@ -195,6 +201,16 @@ def remarks(config: Config) -> list[str]:
     if not config.models:
         found.append("No model is configured, so nothing is watched.")
     return found
+
+
+def _databases(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the key and the address of every database, but not the words that stand for one."""
+    stores = (("url", config.store.url), ("migrator_url", config.store.migrator_url))
+    found = [(f"store.{key}", address) for key, address in stores]
+    for name, model in config.models.items():
+        found.append((f"models.{name}.source.url", model.source.url))
+        found.append((f"models.{name}.source.limits.replica_url", model.source.limits.replica_url))
+    yield from ((key, url) for key, secret in found if secret and "://" in (url := secret.get_secret_value()))
 
 
 def config_hash(model: ModelSection) -> str:

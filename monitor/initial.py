@@ -310,7 +310,9 @@ def _connection(source: psycopg.Connection[Any] | str) -> Iterator[psycopg.Conne
         return
     address = libpq_url(source)
     try:
-        with psycopg.connect(address, connect_timeout=10, options="-c statement_timeout=30s") as conn:
+        with psycopg.connect(
+            address, connect_timeout=10, options="-c statement_timeout=30s", client_encoding="utf8"
+        ) as conn:
             conn.read_only = True
             yield conn
     except psycopg.Error as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from monitor import roles
 from monitor.encoding import json_text
 
 if TYPE_CHECKING:
@@ -137,7 +138,10 @@ def migrations_directory() -> Path:
 
 
 def upgrade(url: str | sa.URL, revision: str = "head") -> None:
-    """Bring schema ``monitor`` to a revision, by default the newest, in one transaction; already there is fine."""
+    """Bring schema ``monitor`` to a revision, by default the newest, in one transaction; already there is fine.
+
+    The roles monitor_writer and monitor_viewer, where they exist, get their rights on what is new.
+    """
     _migrate(url, "upgrade", revision)
 
 
@@ -189,5 +193,7 @@ def _migrate(url: str | sa.URL, direction: str, revision: str) -> None:
             attributes: dict[Any, Any] = config.attributes
             attributes["connection"] = connection
             getattr(command, direction)(config, revision)
+            if direction == "upgrade":
+                roles.grant(connection)
     finally:
         engine.dispose()

@@ -28,6 +28,8 @@ SQL |= {
     "copying",
     "latest",
     "holding",
+    "roles",
+    "rights",
 }  # parts of the store in files of their own
 TOP = {
     "announcement",

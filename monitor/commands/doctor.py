@@ -14,6 +14,7 @@ from monitor.check import Severity
 from monitor.command import CommandError, ConfigOption, ExitCode, Format, JsonOption, configuration, now, say, show
 from monitor.commands.run import stale_references
 from monitor.config import inactive_parts, remarks
+from monitor.connections import faults_of_roles, roles_of
 from monitor.installation import Installation, opened
 from monitor.notification import DeliveryError, Fact, Notification, Reason
 from monitor.process import ProcessGoneError
@@ -30,10 +31,19 @@ def add_to(app: typer.Typer) -> None:
 
 def doctor(
     send_test: Annotated[bool, typer.Option("--send-test", help="Send a test message to every channel.")] = False,
+    roles: Annotated[
+        bool, typer.Option("--roles", help="Only print the SQL that makes the roles for this configuration.")
+    ] = False,
     config: ConfigOption = None,
 ) -> int:
     """Look for what people get wrong and say how to mend it; 0 when nothing was found, 1 otherwise."""
     loaded = configuration(config)
+    if roles:
+        with opened(loaded, upgrade=False) as installation:
+            print(roles_of(installation), end="")
+            if installation.postgres is not None:
+                say("The embedded store has one user, which nobody else can be; it needs no roles.")
+        return ExitCode.OK
     for sentence in [*remarks(loaded), *inactive_parts(loaded)]:
         say(sentence)
     with opened(loaded) as installation:
@@ -52,6 +62,7 @@ def _problems(installation: Installation) -> Iterator[str]:
     if found != schema.head():
         yield f"The store's schema is at {found or 'nothing'}, not at {schema.head()}; run `monitor db upgrade`."
         return
+    yield from faults_of_roles(installation)
     for name, watched in installation.models.items():
         for problem in installation.source(name).check():
             yield f"{name}: {problem}"

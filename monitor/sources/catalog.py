@@ -160,7 +160,7 @@ def describe_table(conn: Connection[Any], name: str) -> TableDescription:
 
     A name is taken exactly as written first, then in lower case as SQL would. Raises UnknownTableError.
     """
-    parts = _parts(name)
+    parts = split_name(name)
     with conn.cursor(row_factory=tuple_row) as cursor:
         tables = cursor.execute(_TABLES).fetchall()
         for spelling in (parts, [part.lower() for part in parts]):
@@ -218,7 +218,12 @@ def quote(name: str) -> str:
     return name if re.fullmatch(r"[a-z_][a-z0-9_$]*", name) else '"' + name.replace('"', '""') + '"'
 
 
-def _parts(name: str) -> list[str]:
+def split_name(name: str) -> list[str]:
+    """Return the parts of a name as SQL writes it: schema and table, or the table alone.
+
+    >>> split_name('risk."My.Table"'), split_name("predictions")
+    (['risk', 'My.Table'], ['predictions'])
+    """
     pieces = re.findall(r'"((?:[^"]|"")+)"|([^".]+)', name)
     return [quoted.replace('""', '"') if quoted else plain.strip() for quoted, plain in pieces] or [name]
 

@@ -405,7 +405,9 @@ class PostgresSource:
 
     def _catalog(self) -> psycopg.Connection[Any]:
         try:
-            return psycopg.connect(libpq_url(self.url), autocommit=True, connect_timeout=CONNECT_TIMEOUT)
+            return psycopg.connect(
+                libpq_url(self.url), autocommit=True, connect_timeout=CONNECT_TIMEOUT, client_encoding="utf8"
+            )
         except psycopg.Error as error:
             raise explained(error, self.url) from None
 

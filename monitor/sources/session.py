@@ -27,13 +27,15 @@ UNREACHABLE = (
 def libpq_url(url: str) -> str:
     """Return the address for libpq of an address for SQLAlchemy.
 
-    SQLAlchemy writes a space in a parameter as ``+``, which libpq takes for a plus.
+    SQLAlchemy writes a space in a parameter as ``+``, which libpq takes for a plus, and in a name as a space, which
+    libpq refuses.
 
     >>> libpq_url("postgresql+psycopg://me@/db?host=/run/my+pg")
     'postgresql://me@/db?host=/run/my%20pg'
     """
     head, mark, parameters = url.partition("?")
-    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", head) + mark + parameters.replace("+", "%20")
+    head = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", head).replace(" ", "%20")
+    return head + mark + parameters.replace("+", "%20")
 
 
 def address(url: str) -> str:
