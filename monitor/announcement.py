@@ -9,15 +9,19 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from monitor import outbox
+from monitor import confirmation, outbox
 from monitor.alert import Alert
 from monitor.check import Severity
+from monitor.confirmation import Deed
 from monitor.decision import Decision
 from monitor.holding import release
 from monitor.installation import Installation
-from monitor.notification import Notification
+from monitor.notification import Notification, Reason
 from monitor.route import channels_of
 from monitor.settings import QuietHours
+
+OFFERED_FOR = timedelta(days=3)  # how long a link in a message works
+OPENING = frozenset({Reason.FIRST, Reason.REOPENED, Reason.ESCALATED, Reason.REPEATED})
 
 
 def announce(
@@ -26,6 +30,8 @@ def announce(
     """Write a decision's messages into the outbox in the caller's transaction; returns how many there were."""
     for notification in decision.notifications:
         told = complete(installation, notification)
+        deeds = offered(conn, installation, told, now=told.created_at)
+        told = replace(told, links={**told.links, **deeds})
         channels = channels_for(installation, told, decision.alerts)
         if told.severity is Severity.CRITICAL:
             release(conn, told.group_key, list(channels))
@@ -56,6 +62,18 @@ def links(installation: Installation, notification: Notification) -> dict[str, s
     if notification.alert_keys:
         return {"Open": f"{root}/alerts/{notification.alert_keys[0]}"}
     return {"Open": f"{root}/"}
+
+
+def offered(
+    conn: sa.Connection, installation: Installation, notification: Notification, *, now: datetime
+) -> dict[str, str]:
+    """Return links by which whoever gets a message may act on it, each once; none without base_url and tokens."""
+    web = installation.config.web
+    if web.base_url is None or web.tokens is None or not notification.alert_keys or notification.reason not in OPENING:
+        return {}
+    subject = {"alert_key": notification.alert_keys[0], "title": notification.title, "model": notification.model}
+    token = confirmation.offer(conn, Deed.ACKNOWLEDGE, subject, now=now, until=now + OFFERED_FOR)
+    return {"Acknowledge": f"{web.base_url.rstrip('/')}/confirm/{token}"}
 
 
 def channels_for(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError
 
 from monitor.complaint import ConfigError, complaints, sentence
-from monitor.consistency import contradictions
+from monitor.consistency import contradictions, is_loopback
 from monitor.document import DocumentError, read_document
 from monitor.encryption import weakness
 from monitor.model import ModelSection, model_name
@@ -60,7 +60,6 @@ INACTIVE: tuple[str, ...] = (
     "channels.*.type=alertmanager",
     "channels.*.type=apprise",
     "alerts.escalate",
-    "web.tokens_file",
     "web.proxy_header",
 )
 """What is understood but does nothing yet, `*` for any name and `=` for one value.
@@ -198,6 +197,11 @@ def remarks(config: Config, environ: Mapping[str, str] = os.environ) -> list[str
         found.append("No channel is configured, so alerts are only seen on the page and in SQL.")
     elif not any(not route.match.model_dump(exclude_none=True) for route in routes):
         found.append("No route matches everything, so some messages may go nowhere; end routes with `match: {}`.")
+    if config.web.tokens is None and not is_loopback(config.web.address[0]):
+        found.append(
+            f"web.listen is {config.web.listen}, so everybody who reaches this machine reads the page, the metrics and "
+            "the API; give web.tokens_file, or listen on 127.0.0.1."
+        )
     if not config.models:
         found.append("No model is configured, so nothing is watched.")
     return found

@@ -36,6 +36,7 @@ DELETED = {
         " AND d.state NOT IN ('sent', 'superseded'))",
         "DELETE FROM monitor.recommendation WHERE updated_at < :before AND state NOT IN ('open', 'approved')",
         "DELETE FROM monitor.silence WHERE ends_at < :before",
+        "DELETE FROM monitor.confirmation WHERE expires_at < :before",
     ),
     "reports": ("DELETE FROM monitor.report WHERE created_at < :before",),
 }

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, SecretStr, Tag, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, SecretStr, Tag, WithJsonSchema, model_validator
 
+from monitor.access import Tokens, TokensError, read_tokens
 from monitor.check import Cause, Severity
 from monitor.section import (
     ClockTime,
@@ -304,9 +305,25 @@ class WebSection(Section):
     base_url: WebAddress | None = None
     """Address under which people reach the page; links in messages begin with it."""
     tokens_file: LocalPath | None = None
-    """File with the tokens of people and programs."""
+    """File with a line for each person and program: name, viewer or operator, token. With it the page asks for one."""
     proxy_header: Text | None = None
     """Header in which a proxy for single sign-on names the person."""
+
+    _tokens: Tokens | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _read_tokens(self) -> Self:
+        if self.tokens_file is not None:
+            try:
+                self._tokens = read_tokens(self.tokens_file)
+            except TokensError as error:
+                raise refusal(str(error), "tokens_file", show=False) from None
+        return self
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """Who may use the page; None where nobody needs a token to read and nothing can be changed."""
+        return self._tokens
 
     @property
     def address(self) -> tuple[str, int]:

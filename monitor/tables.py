@@ -717,6 +717,20 @@ class SilenceColumns(sa.TypedColumns):
 silence = sa.Table("silence", metadata, SilenceColumns, sa.CheckConstraint("starts_at <= ends_at", name="period"))
 
 
+class ConfirmationColumns(sa.TypedColumns):
+    #: SHA-256 of the token in the link, in hex.
+    token_hash = must(TEXT, key=True)
+    deed = must(TEXT)
+    subject = must(JSON)
+    created_at = must(TIME, NOW)
+    expires_at = must(TIME)
+    used_at = may(TIME)
+    used_by = may(TEXT)
+
+
+confirmation = sa.Table("confirmation", metadata, ConfirmationColumns)
+
+
 class CircuitEventColumns(sa.TypedColumns):
     event_id = sa.Column(BIGINT, sa.Identity(), primary_key=True)
     model = must(TEXT)

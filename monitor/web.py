@@ -1,4 +1,4 @@
-"""The daemon's web server: page, JSON, metrics, liveness and readiness. It only reads; nothing here changes state."""
+"""The daemon's web server: page, JSON, metrics, liveness and readiness. What changes something is in `deeds`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ import sqlalchemy as sa
 import uvicorn
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.datastructures import MutableScopeHeaders
-from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotAuthorizedException,
+    NotFoundException,
+    PermissionDeniedException,
+)
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.jinja import JinjaTemplateEngine
-from litestar.response import Template
+from litestar.response import Redirect, Template
 from litestar.template import TemplateConfig
 from litestar.types import Message, Scope
 
-from monitor import api, page, schema
+from monitor import api, deeds, entrance, page, schema
+from monitor.entrance import OPEN
 from monitor.failure import exit_code, reason
 from monitor.health import Health
 from monitor.installation import CODE_VERSION, Installation, UnknownModelError
@@ -38,7 +45,7 @@ STATEMENT_TIMEOUT = timedelta(seconds=15)  # a page that takes longer is no page
 STOP = 3  # seconds for answers under way; the daemon has ten in all
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none';"
-    " form-action 'none'; frame-ancestors 'none'",
+    " form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -70,14 +77,15 @@ def create_app(
         statement_timeout=STATEMENT_TIMEOUT,
     )
     shown = metrics or Metrics(engine, clock=clock, version=CODE_VERSION)
+    settings = installation.config.web
 
-    @get("/healthz", sync_to_thread=False, summary="Whether the process is alive", tags=["operation"])
+    @get("/healthz", opt=OPEN, sync_to_thread=False, summary="Whether the process is alive", tags=["operation"])
     def healthz() -> Response[dict[str, Any]]:
         found = health()
         ages = {part: round(age, 1) for part, age in found.ages.items()}
         return _state(found.is_alive, list(found.reasons), seconds_since_sign_of_life=ages)
 
-    @get("/readyz", sync_to_thread=True, summary="Whether the store can be used", tags=["operation"])
+    @get("/readyz", opt=OPEN, sync_to_thread=True, summary="Whether the store can be used", tags=["operation"])
     def readyz() -> Response[dict[str, Any]]:
         trouble = unready(installation.url)
         return _state(trouble is None, [] if trouble is None else [trouble])
@@ -86,17 +94,19 @@ def create_app(
     def scrape() -> Response[bytes]:
         return Response(shown.text(), media_type=CONTENT_TYPE)
 
-    @get("/page.css", sync_to_thread=False, include_in_schema=False)
+    @get("/page.css", opt=OPEN, sync_to_thread=False, include_in_schema=False)
     def style() -> Response[bytes]:
         return _file("page.css", "text/css; charset=utf-8")
 
-    @get(["/favicon.svg", "/favicon.ico"], sync_to_thread=False, include_in_schema=False)
+    @get(["/favicon.svg", "/favicon.ico"], opt=OPEN, sync_to_thread=False, include_in_schema=False)
     def favicon() -> Response[bytes]:
         return _file("favicon.svg", "image/svg+xml")
 
     return Litestar(
         route_handlers=[
             *page.handlers(installation, engine, clock),
+            *entrance.handlers(settings, clock),
+            *deeds.handlers(installation, engine, clock),
             api.router(installation, engine),
             *(healthz, readyz, scrape, style, favicon),
         ],
@@ -104,12 +114,16 @@ def create_app(
         openapi_config=OpenAPIConfig(
             title="drift-monitor",
             version=CODE_VERSION,
-            description="What the monitor knows, read only. The rows are those of the SQL views.",
+            description="What the monitor knows. The rows are those of the SQL views.",
             path="/api",
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),
         exception_handlers={Exception: failed},
         before_send=[protect],
+        before_request=entrance.meant_host(settings),
+        guards=[entrance.guard(settings, clock)],
+        csrf_config=entrance.forms(settings),
+        request_max_body_size=entrance.LONGEST_BODY,
         on_shutdown=[engine.dispose],
         logging_config=None,
     )
@@ -143,7 +157,12 @@ def failed(request: Asked, error: Exception) -> Response[Any]:
     """Return the answer to a request that could not be answered: a plain sentence, as a page or as JSON."""
     status, text = _sentence(request, error)
     if request.url.path.startswith(MACHINE_PATHS):
-        return Response({"status": status, "detail": text}, status_code=status, media_type=MediaType.JSON)
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+        body = {"status": status, "detail": text}
+        return Response(body, status_code=status, media_type=MediaType.JSON, headers=headers)
+    if isinstance(error, NotAuthorizedException) and request.method == "GET":
+        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return Redirect("/login", query_params={"next": target}, status_code=303)
     return cast(Response[Any], Template("error.html", context={"status": status, "text": text}, status_code=status))
 
 
@@ -153,6 +172,8 @@ def _sentence(request: Asked, error: Exception) -> tuple[int, str]:
             return 404, str(error)
         case MethodNotAllowedException():
             return 405, f"{request.url.path} can only be read; ask with GET."
+        case PermissionDeniedException() if error.detail.startswith("CSRF"):
+            return 403, "This form is not one of ours or is too old; load the page again and send it from there."
         case NotFoundException() if error.detail in ("", "Not Found"):
             return 404, f"There is nothing at {request.url.path}; begin at /."
         case HTTPException():

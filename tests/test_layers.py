@@ -30,6 +30,7 @@ SQL |= {
     "holding",
     "roles",
     "rights",
+    "confirmation",
 }  # parts of the store in files of their own
 TOP = {
     "announcement",
@@ -42,6 +43,8 @@ TOP = {
     "daemon",
     "web",
     "page",
+    "entrance",
+    "deeds",
     "api",
     "cli",
     "commands",

@@ -67,7 +67,6 @@ def keep_running(given: Path | None, **daemon: Any) -> None:
         raise CommandError(str(error)) from None
     if armed:
         say(f"{failpoint.VARIABLE} is set: this process breaks on purpose at {armed}.")
-    journal.begin(secrets=journal.secrets_of(loaded))
     stopping, changed = threading.Event(), threading.Event()
 
     def end(*_: object) -> None:
@@ -112,6 +111,8 @@ def _running(config: Config, **fields: Any) -> Iterator[None]:
     """Run a daemon; it is drained at the end. Raises what keeps it from starting."""
     from monitor.daemon import Daemon
 
+    # secrets may have changed with the configuration; what is blanked changes with them
+    journal.begin(secrets=[*journal.secrets_of(config), *(config.web.tokens.secrets() if config.web.tokens else ())])
     for sentence in [*remarks(config), *inactive_parts(config)]:
         say(sentence)
     with opened(config) as installation:

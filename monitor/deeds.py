@@ -1,0 +1,103 @@
+"""What people do from page and messages: today acknowledging an alert; each deed has a person and is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from litestar import get, post
+from litestar.exceptions import ClientException, HTTPException, NotFoundException
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+from litestar.response import Redirect, Template
+
+from monitor import confirmation, episode
+from monitor.alert import Alert
+from monitor.confirmation import Confirmation
+from monitor.entrance import OPEN, OPERATOR, Asked, Form, person_of
+from monitor.message import plain
+
+if TYPE_CHECKING:
+    from monitor.installation import Installation
+
+ACKNOWLEDGED_FOR = timedelta(hours=72)
+NAME_LENGTH = 80
+
+
+def acknowledge(conn: sa.Connection, key: str, *, by: str, at: datetime) -> Alert:
+    """Take on the alert whose key begins with ``key``; raises an error with a sentence where that cannot be."""
+    try:
+        alert = episode.find_alert(conn, key)
+    except ValueError as ambiguous:
+        raise ClientException(str(ambiguous)) from ambiguous
+    if alert is None:
+        raise NotFoundException(f"There is no alert {key}; the open ones are on the first page.")
+    if not episode.acknowledge(conn, alert, by=by, at=at, until=at + ACKNOWLEDGED_FOR):
+        raise HTTPException(f"Alert {alert.key[:12]} is {alert.state}, so nothing can be taken on.", status_code=409)
+    return alert
+
+
+def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], datetime]) -> list[HTTPRouteHandler]:
+    """Return the handlers that change something; none where there are no tokens."""
+    if installation.config.web.tokens is None:
+        return []
+
+    def look(conn: sa.Connection, token: str) -> Confirmation:
+        found = confirmation.find(conn, token)
+        if found is None:
+            raise NotFoundException("This link is not known; the alert's page has the same button.")
+        if found.used_at is not None:
+            raise HTTPException(f"This link was used already, by {found.used_by}; it works once.", status_code=410)
+        if found.expires_at <= clock():
+            raise HTTPException("This link is too old; the alert's page has the same button.", status_code=410)
+        return found
+
+    @post("/alerts/{key:str}/acknowledge", opt=OPERATOR, sync_to_thread=True, include_in_schema=False, status_code=303)
+    def take_on(request: Asked, key: FromPath[str]) -> Redirect:
+        person = person_of(request)
+        assert person is not None, "the guard lets nobody else in"
+        with engine.begin() as conn:
+            alert = acknowledge(conn, key, by=person.name, at=clock())
+        return Redirect(f"/alerts/{quote(alert.key)}", status_code=303)
+
+    @post(
+        "/api/v1/alerts/{key:str}/acknowledge",
+        opt={**OPERATOR, "exclude_from_csrf": True},
+        sync_to_thread=True,
+        status_code=200,
+        summary="Take an alert on: it is not repeated for 72 hours unless it gets worse",
+        tags=["deeds"],
+    )
+    def take_on_by_program(request: Asked, key: FromPath[str]) -> dict[str, Any]:
+        person, at = person_of(request), clock()
+        assert person is not None, "the guard lets nobody else in"
+        with engine.begin() as conn:
+            alert = acknowledge(conn, key, by=person.name, at=at)
+        until = at + ACKNOWLEDGED_FOR
+        return {"alert_key": alert.key, "episode": alert.episode, "acknowledged_by": person.name, "until": until}
+
+    @get("/confirm/{token:str}", opt=OPEN, sync_to_thread=True, include_in_schema=False)
+    def ask(token: FromPath[str]) -> Template:
+        with engine.connect() as conn:
+            found = look(conn, token)
+        return Template("confirm.html", context={"subject": found.subject, "token": token, "done": ""})
+
+    # Litestar wraps a handler in a thread twice where GET and POST of one path both ask for it: hence the longer path.
+    @post("/confirm/{token:str}/do", opt=OPEN, sync_to_thread=True, include_in_schema=False, status_code=200)
+    def confirm(request: Asked, token: FromPath[str], data: Form) -> Template:
+        person, at = person_of(request), clock()
+        name = plain(data.get("name", ""), NAME_LENGTH)
+        if person is None and not name:
+            raise ClientException("Say who you are, so that others know who has taken it on; go back and fill it in.")
+        by = person.name if person is not None else f"{name} (by link)"
+        with engine.begin() as conn:
+            found = look(conn, token)
+            if not confirmation.use(conn, token, by=by, now=at):
+                raise HTTPException("This link was used at this very moment by somebody else.", status_code=410)
+            acknowledge(conn, str(found.subject["alert_key"]), by=by, at=at)
+        return Template("confirm.html", context={"subject": found.subject, "token": token, "done": by})
+
+    return [take_on, take_on_by_program, ask, confirm]
