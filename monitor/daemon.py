@@ -16,11 +16,12 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from monitor import retention, schema, store, web
 from monitor.deadman import EVERY as SIGN_OF_LIFE
 from monitor.deadman import Deadman
-from monitor.dispatcher import USUAL, Dispatcher, Patience
+from monitor.dispatcher import Dispatcher
 from monitor.health import Health, Heartbeats
 from monitor.installation import CODE_VERSION, Installation, register
 from monitor.metrics import Metrics
 from monitor.reporting import Reporter
+from monitor.sending import USUAL, Patience
 from monitor.vitals import Vitals, vitals_of
 from monitor.worker import LEASE, TICK, Worker
 

@@ -18,7 +18,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from monitor import history, latest, ledger, outbox
+from monitor import breaker, history, latest, ledger, outbox
+from monitor.breaker import ChannelState, Circuit
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -31,6 +32,16 @@ VERDICTS = {"ok": 0, "warning": 1, "critical": 2, "inconclusive": -1}
 LIGHTS = {"green": 0, "yellow": 1, "red": 2, "grey": -1}
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 DELIVERIES = ("pending", "sending", "held", "dead")  # what is not over; the sent ones only grow
+
+#: Figures of a channel: name of the metric, what it is, and how it is read from the channel's state.
+CHANNEL_FIGURES: dict[tuple[str, str], Callable[[ChannelState], int]] = {
+    ("monitor_channel_open", "Whether a channel failed too often in a row and is left alone but for probes."): (
+        lambda state: int(state.circuit is not Circuit.CLOSED)
+    ),
+    ("monitor_channel_failures", "Failures of a channel in a row."): lambda state: state.failures,
+    ("monitor_channel_waiting", "Messages that wait for a channel."): lambda state: state.waiting,
+    ("monitor_channel_dead_letters", "Messages that were given up on a channel."): lambda state: state.dead,
+}
 
 #: Figures of a serving process, by column of ``resource_sample``: name of the metric and what it is.
 FIGURES = {
@@ -148,6 +159,9 @@ def stored(conn: sa.Connection, *, now: datetime) -> Iterator[Metric]:
         [((state,), waiting.get(state, 0)) for state in DELIVERIES],
         ["state"],
     )
+    states = breaker.channel_states(conn)
+    for (name, text), measure in CHANNEL_FIGURES.items():
+        yield gauge(name, text, [((state.channel,), measure(state)) for state in states], ["channel"])
     processes = latest.processes(conn)
     for column, (name, text) in FIGURES.items():
         values = [((row["model"], row["process"]), row[column]) for row in processes if row[column] is not None]

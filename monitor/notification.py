@@ -76,21 +76,29 @@ class Notification:
     """What people should know about this time, from the configuration's annotations."""
     possible_duplicate: bool = False
     """An earlier try may have arrived: the footer says so. The dispatcher sets it, nobody else."""
+    recipients: Mapping[str, str] = field(default_factory=dict)
+    """Of a channel with several: who has it already, as "", and who was refused for good, and why. The dispatcher sets
+    it; it is in no message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What a channel got back: the provider's reference (Slack ts, Message-ID), for threads."""
+    """What a channel got back: the provider's reference (Slack ts, Message-ID), for threads.
+
+    ``recipients`` are those that this try settled, as in ``Notification``.
+    """
 
     reference: str = ""
     status: str = ""
+    recipients: Mapping[str, str] = field(default_factory=dict)
 
 
 class DeliveryError(Exception):
     """A message could not be delivered; ``permanent`` ones are not tried again.
 
     ``retry_after`` is seconds the peer asked to wait; ``ambiguous`` means that it may have arrived all the same;
-    ``status`` is the code of HTTP or SMTP that the peer answered with.
+    ``status`` is the code of HTTP or SMTP that the peer answered with, ``recipients`` are those that need not be tried
+    again, as in ``Notification``.
     """
 
     def __init__(
@@ -101,12 +109,14 @@ class DeliveryError(Exception):
         retry_after: float | None = None,
         ambiguous: bool = False,
         status: int | None = None,
+        recipients: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.permanent = permanent
         self.retry_after = retry_after
         self.ambiguous = ambiguous
         self.status = status
+        self.recipients = dict(recipients or {})
 
 
 class Channel(Protocol):
@@ -137,7 +147,7 @@ def to_json(notification: Notification) -> dict[str, Any]:
     >>> from_json(to_json(told)) == told
     True
     """
-    written: dict[str, Any] = _json.dump_python(notification, mode="json")
+    written: dict[str, Any] = _json.dump_python(notification, mode="json", exclude={"recipients"})
     return written
 
 

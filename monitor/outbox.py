@@ -8,38 +8,36 @@ is touched.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from monitor.alert import RANK
+from monitor import breaker
+from monitor.collapse import combine
 from monitor.encoding import clean_text
 from monitor.ledger import LeaseLost
-from monitor.message import REASONS, plain
-from monitor.notification import Notification, Reason, from_json, to_json
-from monitor.tables import channel_state
+from monitor.notification import Notification, from_json, to_json
 from monitor.tables import delivery as deliveries
 from monitor.tables import notification as notifications
 
-#: No peer can keep a channel waiting for longer with one answer.
-LONGEST_PAUSE = timedelta(hours=1)
-#: Failures in a row after which a channel is open: it is left alone but for one probe at a time.
-OPEN_AFTER = 5
-#: Between probes: this long after the failure that opened a channel, doubled with every one that follows.
-FIRST_PROBE = timedelta(seconds=30)
-LONGEST_PROBE = timedelta(minutes=15)
-
-#: Other subjects that the one message of a group names after an outage; more are counted.
-MOST_OTHERS = 8
-LONGEST_TITLE = 120
-
 #: What a claimed delivery gives up when it goes back.
 FREED: dict[str, Any] = {"token": None, "lease_until": None}
+
+NOBODY: Mapping[str, str] = MappingProxyType({})
+#: A dead letter that is tried again.
+FRESH: dict[str, Any] = {
+    "state": "pending",
+    "attempts": 0,
+    "next_at": sa.func.clock_timestamp(),
+    "recipients": sa.text("""(
+        SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(delivery.recipients) WHERE value = '""'
+    )"""),
+}
 
 LINK = sa.text("""
     INSERT INTO monitor.notification_alert (notification_id, alert_key, episode)
@@ -97,65 +95,6 @@ CLAIM = sa.text("""
 """)
 
 
-PAUSE = sa.text("""
-    INSERT INTO monitor.channel_state AS c (channel, not_before)
-    VALUES (:channel, clock_timestamp() + :pause)
-    ON CONFLICT (channel) DO UPDATE SET not_before = greatest(c.not_before, excluded.not_before)
-""")
-
-# The row is locked until the claim commits: whoever asks meanwhile waits, looks again, and finds its time moved. A
-# probe whose sender died is followed by another one when its lease is over.
-PROBE = sa.text("""
-    UPDATE monitor.channel_state AS c
-    SET state = 'half_open', not_before = clock_timestamp() + :lease
-    WHERE c.state <> 'closed' AND (c.not_before IS NULL OR c.not_before <= clock_timestamp())
-        AND (CAST(:channels AS text[]) IS NULL OR c.channel = ANY(CAST(:channels AS text[])))
-        AND EXISTS (
-            SELECT FROM monitor.delivery AS d
-            WHERE d.channel = c.channel AND (
-                (d.state = 'pending' AND d.next_at <= clock_timestamp())
-                OR (d.state = 'sending' AND d.lease_until < clock_timestamp())
-            )
-        )
-    RETURNING c.channel
-""")
-
-REOPEN = sa.text("""
-    UPDATE monitor.channel_state AS c
-    SET state = 'open', not_before = clock_timestamp() + :wait WHERE c.channel = :channel AND c.state = 'half_open'
-""")
-
-FAILED = sa.text("""
-    INSERT INTO monitor.channel_state AS c (channel, failures) VALUES (:channel, 1)
-    ON CONFLICT (channel) DO UPDATE SET
-        failures = c.failures + 1,
-        state = CASE WHEN c.state <> 'closed' OR c.failures + 1 >= :open_after THEN 'open' ELSE 'closed' END,
-        opened_at = CASE
-            WHEN c.state <> 'closed' THEN c.opened_at
-            WHEN c.failures + 1 >= :open_after THEN clock_timestamp()
-        END,
-        -- What is left of the lease of a probe is no wait; what a peer asked for is added by a pause.
-        not_before = CASE
-            WHEN c.state <> 'closed' OR c.failures + 1 >= :open_after THEN greatest(
-                CASE WHEN c.state <> 'half_open' THEN c.not_before END,
-                clock_timestamp() + least(
-                    CAST(:longest AS interval),
-                    CAST(:first AS interval) * power(2, least(greatest(c.failures + 1 - :open_after, 0), 20))
-                )
-            )
-            ELSE c.not_before
-        END
-""")
-
-SUCCEEDED = sa.text("""
-    UPDATE monitor.channel_state AS c
-    SET state = 'closed', failures = 0, opened_at = NULL,
-        not_before = CASE WHEN c.state = 'closed' THEN c.not_before END
-    FROM (SELECT channel, state FROM monitor.channel_state WHERE channel = :channel FOR UPDATE) AS before
-    WHERE c.channel = before.channel AND (before.state <> 'closed' OR c.failures > 0)
-    RETURNING before.state <> 'closed'
-""")
-
 # What was never tried and has its time still to come is held back, as in quiet hours: it stays, and replaces nothing.
 COLLAPSE = sa.text("""
     WITH unsent AS (
@@ -188,28 +127,6 @@ SUPERSEDED = sa.text("""
 """)
 
 
-class Circuit(StrEnum):
-    """Whether a channel is used."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    """Left alone: it failed too often in a row."""
-    HALF_OPEN = "half_open"
-    """One message is under way to see whether it is back."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelState:
-    """How one channel is doing; ``failures`` are those in a row, ``waiting`` its unsent messages."""
-
-    channel: str
-    circuit: Circuit
-    failures: int
-    opened_at: datetime | None
-    not_before: datetime | None
-    waiting: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class Claimed:
     """One message to be handed to one channel, with the token that lets its sender say how it went."""
@@ -226,6 +143,8 @@ class Claimed:
     thread_reference: str = ""
     #: It is sent to see whether an open channel is back: its failure is no attempt.
     probe: bool = False
+    recipients: Mapping[str, str] = field(default_factory=dict)
+    """Who of several recipients is settled, as in ``Notification``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,24 +221,38 @@ def knows(conn: sa.Connection, notification_id: UUID) -> bool:
     return bool(conn.execute(query).scalar_one())
 
 
-def claim(conn: sa.Connection, *, limit: int, lease: timedelta, channels: Sequence[str] | None = None) -> list[Claimed]:
+def claim(
+    conn: sa.Connection,
+    *,
+    limit: int,
+    lease: timedelta,
+    channels: Sequence[str] | None = None,
+    spacing: timedelta = timedelta(0),
+) -> list[Claimed]:
     """Take what is due, oldest first and one of each group at a time; commit before sending.
 
     Of a channel that is open nothing is taken but one message, when it is time for a probe and nobody else probes;
     older messages of a group are superseded before, so that the probe does not tell what is past.
 
     ``lease`` has to be longer than the deadline of a send. What a dead sender held comes back after it, as a possible
-    duplicate.
+    duplicate. With ``spacing``, of one channel, there is nothing until so long after the last claim.
     """
     wanted = None if channels is None else list(channels)
-    probed = conn.scalars(PROBE, {"channels": wanted, "lease": lease}).all()
+    if spacing:
+        assert wanted is not None
+        (channel,) = wanted
+        if not breaker.is_ready(conn, channel):
+            return []
+    probed = breaker.begin_probes(conn, wanted, lease=lease)
     claimed = _take(conn, channels=wanted, limit=limit, lease=lease, probing=False)
     for channel in probed:
-        conn.execute(COLLAPSE, {"channel": channel})
+        supersede(conn, channel)
         found = _take(conn, channels=[channel], limit=1, lease=lease, probing=True)
         if not found:  # it waits for an older one of its group, or somebody has it in hand
-            conn.execute(REOPEN, {"channel": channel, "wait": timedelta(0)})
+            breaker.end_probe(conn, channel, wait=timedelta(0))
         claimed += found
+    if claimed and spacing:
+        breaker.space(conn, channel, spacing)
     return claimed
 
 
@@ -349,62 +282,32 @@ def _claimed(conn: sa.Connection, row: sa.Row[Any], probing: bool) -> Claimed:
         attachment=row.attachment if same else None,
         thread_reference=(row.thread_ref or "") if same else "",
         probe=probing,
+        recipients=row.recipients,
     )
 
 
-def _subjects(told: Notification) -> frozenset[str]:
-    """Return what a message is about: its alerts, or its thread where it has none, as a recommendation."""
-    return frozenset(told.alert_keys) or frozenset({f"thread {told.thread_key}"})
+def supersede(conn: sa.Connection, channel: str) -> None:
+    """Of what waits for a channel after an outage, leave only the newest message of each group to be sent.
 
-
-def unheard(newest: Notification, older: Sequence[Notification]) -> list[Notification]:
-    """Return, newest first, the last message about each subject of which ``newest`` says nothing.
-
-    ``older`` is in the order of writing. Digests tell how things are: a newer one takes the place of all before it.
+    It tells what the others, which become superseded, leave to be told.
     """
-    covered, found = _subjects(newest), []
-    for told in reversed(older):
-        if told.reason is not Reason.DIGEST and not _subjects(told) <= covered:
-            found.append(told)
-            covered |= _subjects(told)
-    return found
-
-
-def combine(newest: Notification, older: Sequence[Notification]) -> Notification:
-    """Return the newest message of a group with what the ``older`` ones, which will not be sent, leave to be told.
-
-    It is the newest as it stands where that covers them all, as "resolved" covers the opening of the same alert.
-    Otherwise it is no reply but a message of its own, as severe as the worst of them; and where the newest tells that
-    one alert is over while another one is open, the open one comes first. The id stays that of the newest.
-    """
-    others = unheard(newest, older)
-    if not others:
-        return newest
-    together = [newest, *others]
-    lead = next((told for told in together if told.reason is not Reason.RESOLVED), newest)
-    rest = sorted((told for told in together if told is not lead), key=lambda told: -RANK[told.severity])
-    named = [
-        f"{REASONS[told.reason]}: {plain(told.title, LONGEST_TITLE)}"
-        + (f" ({plain(told.window_label, 40)})" if told.window_label else "")
-        for told in rest[:MOST_OTHERS]
-    ]
-    if len(rest) > MOST_OTHERS:
-        named.append(f"and {len(rest) - MOST_OTHERS} more, which the page and monitor status show")
-    return replace(
-        lead,
-        id=newest.id,
-        severity=max((told.severity for told in together), key=RANK.__getitem__),
-        summary=f"{plain(lead.summary, 700)} While this channel could not be reached: {'; '.join(named)}.".strip(),
-        in_thread=False,
-        alert_keys=tuple(dict.fromkeys(key for told in [lead, *rest] for key in told.alert_keys)),
-        possible_duplicate=newest.possible_duplicate,
-    )
+    conn.execute(COLLAPSE, {"channel": channel})
 
 
 def mark_sent(
-    conn: sa.Connection, delivery_id: UUID, token: UUID, *, provider_ref: str = "", status: int | None = None
+    conn: sa.Connection,
+    delivery_id: UUID,
+    token: UUID,
+    *,
+    provider_ref: str = "",
+    status: int | None = None,
+    recipients: Mapping[str, str] = NOBODY,
+    remark: str = "",
 ) -> None:
-    """The channel has it. Raises LeaseLost when another sender took over in the meantime."""
+    """The channel has it; a ``remark`` says what was wrong all the same, as that one of several recipients refused it.
+
+    Raises LeaseLost when another sender took over in the meantime.
+    """
     fenced(
         conn,
         delivery_id,
@@ -414,7 +317,8 @@ def mark_sent(
             "sent_at": sa.func.clock_timestamp(),
             "provider_ref": clean_text(provider_ref) or None,
             "last_status": status,
-            "last_error": None,
+            "last_error": clean_text(remark) or None,
+            **settled(recipients),
             **FREED,
         },
     )
@@ -430,8 +334,9 @@ def reschedule(
     status: int | None = None,
     ambiguous: bool = False,
     counts: bool = True,
+    recipients: Mapping[str, str] = NOBODY,
 ) -> None:
-    """Try again after `delay`.
+    """Try again after `delay`, without those ``recipients`` that are settled.
 
     ``ambiguous`` means that it may have arrived; without ``counts`` the attempt was none, as at a shutdown.
     """
@@ -446,64 +351,30 @@ def reschedule(
             "last_status": status,
             "possible_duplicate": sa.or_(deliveries.c.possible_duplicate, sa.literal(ambiguous)),
             "attempts": deliveries.c.attempts - (0 if counts else 1),
+            **settled(recipients),
             **FREED,
         },
     )
 
 
-def give_up(conn: sa.Connection, delivery_id: UUID, token: UUID, *, error: str, status: int | None = None) -> None:
-    """Make it a dead letter: kept, listed, counted, and redeliverable."""
-    fenced(conn, delivery_id, token, {"state": "dead", "last_error": clean_text(error), "last_status": status, **FREED})
+def give_up(
+    conn: sa.Connection,
+    delivery_id: UUID,
+    token: UUID,
+    *,
+    error: str,
+    status: int | None = None,
+    recipients: Mapping[str, str] = NOBODY,
+) -> None:
+    """Make it a dead letter: kept, listed, counted, and redeliverable to those who do not have it."""
+    values = {"state": "dead", "last_error": clean_text(error), "last_status": status}
+    fenced(conn, delivery_id, token, {**values, **settled(recipients), **FREED})
 
 
-def pause(conn: sa.Connection, channel: str, delay: timedelta) -> None:
-    """Claim nothing for a channel until ``delay`` is over by the database's clock, at most an hour.
-
-    A longer pause that was asked for before stays. Call it before what it came from is written: everyone who needs the
-    state of a channel and a delivery takes the channel first.
-    """
-    conn.execute(PAUSE, {"channel": channel, "pause": min(delay, LONGEST_PAUSE)})
-
-
-def note_failure(conn: sa.Connection, channel: str) -> None:
-    """Count one failure of a channel, which opens with the fifth in a row. Call it before the delivery is written."""
-    conn.execute(FAILED, {"channel": channel, "open_after": OPEN_AFTER, "first": FIRST_PROBE, "longest": LONGEST_PROBE})
-
-
-def note_success(conn: sa.Connection, channel: str) -> None:
-    """A channel took a message: it is closed, whatever it was. Call it before the delivery is written.
-
-    When it was not, an outage is over: of what waits, only the newest message of each group is still to be sent. It
-    tells what the others, which become superseded, leave to be told.
-    """
-    if conn.scalars(SUCCEEDED, {"channel": channel}).one_or_none():
-        conn.execute(COLLAPSE, {"channel": channel})
-
-
-def end_probe(conn: sa.Connection, channel: str, *, wait: timedelta) -> None:
-    """A probe showed nothing, as when its message was refused or its sender stopped: the next one after ``wait``."""
-    conn.execute(REOPEN, {"channel": channel, "wait": wait})
-
-
-def channel_states(conn: sa.Connection) -> list[ChannelState]:
-    """How each channel is doing that ever failed or asked to wait, by name; the others never did either."""
-    waiting = (
-        sa.select(sa.func.count())
-        .where(deliveries.c.channel == channel_state.c.channel, deliveries.c.state.in_(("pending", "sending")))
-        .scalar_subquery()
-    )
-    query = sa.select(channel_state, waiting.label("waiting")).order_by(channel_state.c.channel)
-    return [
-        ChannelState(
-            channel=row.channel,
-            circuit=Circuit(row.state),
-            failures=row.failures,
-            opened_at=row.opened_at,
-            not_before=row.not_before,
-            waiting=row.waiting,
-        )
-        for row in conn.execute(query)
-    ]
+def settled(recipients: Mapping[str, str]) -> dict[str, Any]:
+    """Return what is written of a delivery when some of its recipients need not be asked again."""
+    cleaned = {clean_text(name): clean_text(why) for name, why in recipients.items()}
+    return {"recipients": deliveries.c.recipients.op("||")(sa.cast(cleaned, postgresql.JSONB))} if cleaned else {}
 
 
 def dead_letters(conn: sa.Connection) -> list[DeadLetter]:
@@ -527,11 +398,24 @@ def dead_letters(conn: sa.Connection) -> list[DeadLetter]:
 
 
 def redeliver(conn: sa.Connection, delivery_ids: Sequence[UUID] | None = None) -> int:
-    """Make dead letters pending again, all of them unless some are named; returns how many. Attempts count afresh."""
+    """Make dead letters pending again, all of them unless some are named; returns how many.
+
+    Attempts count afresh, and recipients who were refused for good are asked again.
+    """
     statement = sa.update(deliveries).where(deliveries.c.state == "dead")
     if delivery_ids is not None:
         statement = statement.where(deliveries.c.delivery_id.in_(delivery_ids))
-    return conn.execute(statement.values(state="pending", attempts=0, next_at=sa.func.clock_timestamp())).rowcount
+    return conn.execute(statement.values(FRESH)).rowcount
+
+
+def refusals(conn: sa.Connection, *, since: datetime) -> list[tuple[str, str]]:
+    """Channel and remark of what went out since a time, but not to all of its recipients, the newest first."""
+    query = (
+        sa.select(deliveries.c.channel, deliveries.c.last_error)
+        .where(deliveries.c.state == "sent", deliveries.c.last_error.is_not(None), deliveries.c.sent_at >= since)
+        .order_by(deliveries.c.sequence.desc())
+    )
+    return [(row.channel, row.last_error) for row in conn.execute(query) if row.last_error is not None]
 
 
 def oldest_pending_age(conn: sa.Connection) -> timedelta | None:

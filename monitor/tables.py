@@ -619,6 +619,8 @@ class DeliveryColumns(sa.TypedColumns):
     possible_duplicate = must(BOOLEAN, NO)
     created_at = must(TIME, NOW)
     sent_at = may(TIME)
+    #: Who of several recipients has it, as "", or was refused for good, and why; the others are still to be asked.
+    recipients = must(JSON, EMPTY_OBJECT)
 
 
 delivery = sa.Table(
@@ -643,6 +645,10 @@ class ChannelStateColumns(sa.TypedColumns):
     not_before = may(TIME)
     failures = must(INTEGER, ZERO)
     opened_at = may(TIME)
+    #: When the next message may be claimed, where the channel takes only so many in a time.
+    ready_at = may(TIME)
+    #: When people were last told on other channels that this one is broken.
+    told_at = may(TIME)
 
 
 channel_state = sa.Table(

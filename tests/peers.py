@@ -244,8 +244,11 @@ def closed_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def certificate(folder: Path, name: str = HOST) -> tuple[Path, ssl.SSLContext]:
-    """Return the file of a self-signed certificate for ``name`` and the context of a server that shows it."""
+def certificate(folder: Path, name: str = HOST, *, days: int = 1) -> tuple[Path, ssl.SSLContext]:
+    """Return the file of a self-signed certificate for ``name`` and the context of a server that shows it.
+
+    It is good for ``days`` more; with a negative number it is over.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     names: list[x509.GeneralName] = [x509.DNSName(name)]
@@ -258,8 +261,8 @@ def certificate(folder: Path, name: str = HOST) -> tuple[Path, ssl.SSLContext]:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=9))
+        .not_valid_after(now + dt.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

@@ -31,6 +31,7 @@ SQL |= {
     "roles",
     "rights",
     "confirmation",
+    "breaker",
 }  # parts of the store in files of their own
 TOP = {
     "announcement",
@@ -50,7 +51,12 @@ TOP = {
     "commands",
 }
 TOP |= {"demo", "__main__"}
-ENGINES = {"installation", "dispatcher", "failure"}  # they make an engine, hold one, or put its errors into words
+ENGINES = {
+    "installation",
+    "dispatcher",
+    "sending",
+    "failure",
+}  # they make an engine, hold one, or put its errors into words
 LIBRARIES = {"sqlalchemy", "psycopg", "httpx", "psutil", "apscheduler", "pyarrow", "pandas", "aiosmtplib", "litestar"}
 LIBRARIES |= {
     "adbc_driver_postgresql",

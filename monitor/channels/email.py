@@ -5,19 +5,16 @@ from __future__ import annotations
 import email.policy
 import hashlib
 import ipaddress
-import logging
 import re
 import ssl
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal
-from uuid import UUID
 
 import aiosmtplib
 from aiosmtplib import SMTP
@@ -28,11 +25,8 @@ from monitor.message import compose, html, text
 from monitor.notification import DeliveryError, Notification, Receipt, register
 
 COMMAND_SECONDS = 60.0  # the caller's deadline is shorter
-REMEMBERED = 1000
 QUIT_SECONDS = 2.0
 THREAD = re.compile(r"<[^<>\s]{1,500}>")
-
-log = logging.getLogger(__name__)
 
 
 @register("email")
@@ -52,14 +46,14 @@ class EmailChannel:
     password: SecretStr | None = None
     sender: str
     recipients: tuple[str, ...]
-    served: OrderedDict[UUID, set[str]] = field(default_factory=OrderedDict, init=False, repr=False, compare=False)
-    """Who has a message already that others still wait for: a courtesy, forgotten with the process."""
-
     shows_pictures: ClassVar[bool] = True
 
     async def send(self, notification: Notification, *, thread_reference: str, picture: bytes | None) -> Receipt:
         message = write(notification, self.sender, self.recipients, thread_reference=thread_reference, picture=picture)
-        waiting = [address for address in self.recipients if address not in self.served.get(notification.id, ())]
+        reference, settled = str(message["Message-ID"]), notification.recipients
+        waiting = [address for address in self.recipients if address not in settled]
+        if not waiting:
+            return Receipt(reference=reference)
         client = SMTP(
             hostname=self.host,
             port=self.port,
@@ -70,13 +64,22 @@ class EmailChannel:
         )
         try:
             await self._open(client)
-            refused, code = await self._hand_over(client, message.as_bytes(policy=email.policy.SMTP), waiting)
-            self._remember(notification.id, waiting, refused)
+            content = message.as_bytes(policy=email.policy.SMTP)
+            refused, code = await self._hand_over(client, content, waiting, "" in settled.values())
             with suppress(aiosmtplib.SMTPException, OSError):
                 await client.quit(timeout=QUIT_SECONDS)
         finally:
             client.close()
-        return Receipt(reference=str(message["Message-ID"]), status=str(code))
+        put_off = {address: said for address, said in refused.items() if not said.startswith("5")}
+        settles = {address: refused.get(address, "") for address in waiting if address not in put_off}
+        if put_off:
+            asked = "; ".join(f"{address}: {said}" for address, said in put_off.items())
+            raise DeliveryError(
+                f"{self.host} wants to be asked again for {len(put_off)} of {len(self.recipients)} recipients: {asked}",
+                status=int(next(iter(put_off.values()))[:3]),
+                recipients=settles,
+            )
+        return Receipt(reference=reference, status=str(code), recipients=settles if len(self.recipients) > 1 else {})
 
     async def _open(self, client: SMTP) -> None:
         """Connect and log in; nothing that fails here has to do with the message, so all of it is tried again."""
@@ -98,10 +101,13 @@ class EmailChannel:
             raise DeliveryError(f"no connection to {self.host}: {redact(_line(str(error)), secrets)}") from None
 
     async def _hand_over(
-        self, client: SMTP, content: bytes, waiting: list[str]
-    ) -> tuple[dict[str, tuple[int, str]], int]:
-        """Give the message to the server for who is waiting; returns who was refused and why, and the server's code."""
-        refused: dict[str, tuple[int, str]] = {}
+        self, client: SMTP, content: bytes, waiting: list[str], taken: bool
+    ) -> tuple[dict[str, str], int]:
+        """Give the message to the server for who is waiting; returns who was refused and why, and the server's code.
+
+        ``taken`` says that somebody has it already, so that it is no failure when all the others are refused.
+        """
+        refused: dict[str, str] = {}
         handed_over = False
         try:
             await client.mail(self.sender)
@@ -109,8 +115,10 @@ class EmailChannel:
                 try:
                     await client.rcpt(address)
                 except aiosmtplib.SMTPRecipientRefused as error:
-                    refused[address] = (error.code, _line(error.message))
+                    refused[address] = f"{error.code} {_line(error.message)}"
             if len(refused) == len(waiting):
+                if taken:
+                    return refused, 250
                 raise _none_taken(self.host, refused)
             handed_over = True
             return refused, (await client.data(content)).code
@@ -124,24 +132,6 @@ class EmailChannel:
             raise DeliveryError("an address has letters that this server cannot take", permanent=True) from None
         except (aiosmtplib.SMTPException, OSError) as error:
             raise DeliveryError(f"{self.host} went away: {_line(str(error))}", ambiguous=handed_over) from None
-
-    def _remember(self, id: UUID, waiting: list[str], refused: Mapping[str, tuple[int, str]]) -> None:  # noqa: A002  # of the notification
-        """Note who has the message; raises DeliveryError where the server wants to be asked again for others."""
-        later = [address for address, (code, _) in refused.items() if code < 500]
-        for address in refused.keys() - set(later):
-            log.warning("Mail to %s was refused for good: %s %s", address, *refused[address])
-        if not later:
-            self.served.pop(id, None)
-            return
-        self.served.setdefault(id, set()).update(address for address in waiting if address not in later)
-        while len(self.served) > REMEMBERED:
-            self.served.popitem(last=False)
-        code, said = refused[later[0]]
-        raise DeliveryError(
-            f"{self.host} wants to be asked again for {len(later)} of {len(self.recipients)} recipients: {code} {said}",
-            ambiguous=True,
-            status=code,
-        )
 
 
 def write(
@@ -183,12 +173,13 @@ def write(
     return message
 
 
-def _none_taken(host: str, refused: Mapping[str, tuple[int, str]]) -> DeliveryError:
-    address, (code, said) = min(refused.items(), key=lambda item: item[1][0])
+def _none_taken(host: str, refused: Mapping[str, str]) -> DeliveryError:
+    address, said = min(refused.items(), key=lambda item: item[1])
     return DeliveryError(
-        f"{host} takes the message for none of its recipients: {address}: {code} {said}",
-        permanent=code >= 500,
-        status=code,
+        f"{host} takes the message for none of its recipients: {address}: {said}",
+        permanent=said.startswith("5"),
+        status=int(said[:3]),
+        recipients={} if said.startswith("5") else {name: why for name, why in refused.items() if why.startswith("5")},
     )
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import SecretStr
 
 from monitor.blocks import slack_blocks, slack_text
-from monitor.egress import Answer, classify, post, redact, url_secrets
+from monitor.egress import Answer, classify, post, redact, retry_after, url_secrets
 from monitor.message import compose
 from monitor.notification import DeliveryError, Notification, Receipt, register
 
-TEMPORARY = frozenset(
-    {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
-)
+LIMITS = frozenset({"ratelimited", "rate_limited"})
+TEMPORARY = LIMITS | {"internal_error", "fatal_error", "service_unavailable", "request_timeout"}
+TOO_MANY = 429
 FALLBACK = 1000
 
 
@@ -34,6 +35,9 @@ class SlackChannel:
     api_url: str = "https://slack.com/api"
     ca_file: Path | None = None
     allow_private: bool = False
+
+    #: Slack takes one message a second and channel.
+    spacing: ClassVar[timedelta] = timedelta(seconds=1)
 
     def __post_init__(self) -> None:
         if (self.webhook_url is None) == (self.token is None):
@@ -83,7 +87,8 @@ class SlackChannel:
             raise DeliveryError(
                 f"Slack refused: {redact(error, [token])[:200]}",
                 permanent=error not in TEMPORARY,
-                status=answer.status,
+                retry_after=asked_wait(answer),
+                status=TOO_MANY if error in LIMITS else answer.status,
             )
         return Receipt(reference=str(says.get("ts") or ""), status=str(answer.status))
 
@@ -97,5 +102,16 @@ class SlackChannel:
             secrets=secrets,
         )
         if error := classify(answer, secrets=secrets):
+            if not error.permanent and error.retry_after is None:
+                error.retry_after = asked_wait(answer)
             raise error
         return answer
+
+
+def asked_wait(answer: Answer) -> float | None:
+    """Return the seconds that Slack asks to wait, in the header or in the body; None where it does not."""
+    try:
+        said = json.loads(answer.body).get("retry_after")
+    except (ValueError, AttributeError):
+        said = None
+    return retry_after(answer.headers.get("retry-after") or str(said or ""), datetime.now(UTC))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from monitor import outbox, schema, store
+from monitor import breaker, outbox, schema, store
+from monitor.breakdown import trouble
 from monitor.check import Severity
 from monitor.command import CommandError, ConfigOption, ExitCode, Format, JsonOption, configuration, now, say, show
 from monitor.commands.run import stale_references
@@ -20,6 +22,7 @@ from monitor.notification import DeliveryError, Fact, Notification, Reason
 from monitor.process import ProcessGoneError
 from monitor.vitals import vitals_of
 
+LATELY = timedelta(days=7)  # refusals of single recipients are listed for so long
 TEST_DEADLINE = 30.0  # seconds for one test message
 
 
@@ -78,9 +81,19 @@ def _problems(installation: Installation) -> Iterator[str]:
         except ProcessGoneError as error:
             yield f"{vitals.watched.name}: {error}; check serving.process."
     with installation.engine.begin() as conn:
-        dead = outbox.dead_letters(conn)
-    if dead:
-        yield f"{len(dead)} messages were given up; see them with `monitor redeliver --list`."
+        states = breaker.channel_states(conn)
+        refusals = dict(reversed(outbox.refusals(conn, since=now() - LATELY)))  # the newest of each channel
+    for state in states:
+        if said := trouble(state):
+            more = " See them with `monitor redeliver --list`." if state.dead else ""
+            yield f"channels.{state.channel}: {said}{more}"
+        if state.waiting and state.channel not in installation.channels:
+            yield (
+                f"channels.{state.channel}: {state.waiting} messages wait for it, but it is not configured any more; "
+                "configure it until they are sent."
+            )
+    for channel, remark in refusals.items():
+        yield f"channels.{channel}: a message of the last week was {remark}."
 
 
 async def _test_channels(installation: Installation) -> list[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
-from monitor import episode, history, pipeline, silence
+from monitor import breaker, episode, history, pipeline, silence
+from monitor.breakdown import trouble
 from monitor.command import (
     CommandError,
     ConfigOption,
@@ -51,10 +53,21 @@ def _columns(rows: Sequence[Mapping[str, Any]], *names: str) -> list[dict[str, A
     return [{name: row[name] for name in names} for row in rows]
 
 
-def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
+def status(
+    channels: Annotated[bool, typer.Option("--channels", help="How each channel is doing instead.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
     """Show each model's light; 0 all green, 1 something is wrong, 2 something could not be judged."""
     with opened(configuration(config)) as installation, installation.engine.begin() as conn:
         rows = history.status(conn)
+        states = breaker.channel_states(conn)
+    if channels:
+        show([asdict(state) for state in states], form=_form(as_json), empty="no channel has had a message yet")
+        return ExitCode.WARNING if any(map(trouble, states)) else ExitCode.OK
+    for state in states:
+        if said := trouble(state):
+            say(f"Channel {state.channel}: {said}")
     names = ("model", "light", "since", "worst_subject", "worst_effect", "last_window_end", "next_due_at")
     more = ("open_alerts", "open_recommendation", "reference_age")
     show(rows if as_json else _columns(rows, *names, *more), form=_form(as_json), empty="no model has run yet")

@@ -25,8 +25,8 @@ from typing import Any
 
 from monitor import cli, failpoint
 from monitor.commands.run import keep_running
-from monitor.dispatcher import Patience
 from monitor.heavy import HEAVY
+from monitor.sending import Patience
 
 # What every replica needs is imported once, in the process that they are forked from.
 NEEDED = [import_module(f"monitor.{name}") for name in ("daemon", "sources.postgres")]

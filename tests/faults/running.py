@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from monitor.daemon import Daemon
-from monitor.dispatcher import Patience
 from monitor.installation import Installation
+from monitor.sending import Patience
 from tests.watched import FIRST
 
 PATIENCE = 60.0  # seconds for what takes two

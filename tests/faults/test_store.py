@@ -15,9 +15,10 @@ import pytest
 import sqlalchemy as sa
 
 from monitor import embedded, ledger, outbox, schema
-from monitor.dispatcher import Outcome, deliver
+from monitor.dispatcher import deliver
 from monitor.embedded import Database, EmbeddedPostgres
 from monitor.installation import Installation
+from monitor.sending import Outcome
 from monitor.worker import Worker
 from tests.conftest import IN_A_HURRY
 from tests.faults.running import Clock, eventually, hurry, page, running, threads

@@ -101,6 +101,16 @@ def test_what_slack_says_in_a_200_is_an_error_all_the_same(peer: HttpPeer, error
     assert error in str(caught)
 
 
+def test_slack_may_ask_to_wait_in_its_answer_too(peer: HttpPeer) -> None:
+    peer.usual = Reply(429, json.dumps({"ok": False, "error": "rate_limited", "retry_after": 7}).encode())
+    assert refused(hook(peer)).retry_after == 7.0
+    peer.usual = Reply(200, peer.usual.body, {"RETRY-AFTER": "9"})
+    error = refused(bot(peer))
+    assert (error.status, error.retry_after, error.permanent) == (429, 9.0, False)
+    peer.usual = Reply(429, json.dumps({"retry_after": "soon"}).encode())
+    assert refused(hook(peer)).retry_after is None
+
+
 # --- every HTTP channel ---
 
 
@@ -348,22 +358,34 @@ def test_line_breaks_in_a_title_make_no_header() -> None:
 def test_only_who_was_put_off_is_asked_for_again() -> None:
     with MailPeer() as peer:
         peer.refuse = {"b@example.org": "450 greylisted, come back"}
-        channel = mail(peer)
-        error = refused(channel)
+        error = refused(mail(peer))
         assert not error.permanent
+        assert not error.ambiguous
         assert error.status == 450
+        assert error.recipients == {"a@example.org": ""}
         peer.refuse = {}
-        send(channel, notification())
+        receipt = send(mail(peer), notification(recipients=error.recipients))
     assert [recipients for recipients, _ in peer.mails] == [["a@example.org"], ["b@example.org"]]
-    assert not channel.served
+    assert receipt.recipients == {"b@example.org": ""}
+    assert [mail["To"] for _, mail in peer.mails] == ["a@example.org, b@example.org"] * 2
 
 
-def test_one_wrong_recipient_does_not_keep_the_message_from_the_others(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_wrong_recipient_does_not_keep_the_message_from_the_others() -> None:
     with MailPeer() as peer:
         peer.refuse = {"b@example.org": "550 nobody here"}
-        send(mail(peer), notification())
+        receipt = send(mail(peer), notification())
         assert [recipients for recipients, _ in peer.mails] == [["a@example.org"]]
-    assert "b@example.org was refused for good: 550 nobody here" in caplog.text
+        assert receipt.recipients == {"a@example.org": "", "b@example.org": "550 nobody here"}
+
+
+def test_a_refusal_for_good_is_no_failure_when_another_recipient_has_the_mail() -> None:
+    with MailPeer() as peer:
+        peer.refuse = {"b@example.org": "550 nobody here"}
+        receipt = send(mail(peer), notification(recipients={"a@example.org": ""}))
+        assert (receipt.recipients, peer.mails) == ({"b@example.org": "550 nobody here"}, [])
+        error = refused(mail(peer), notification(recipients={"a@example.org": "550 moved"}))
+        assert error.permanent  # nobody has it
+        assert send(mail(peer), notification(recipients={"a@example.org": "", "b@example.org": ""})).recipients == {}
 
 
 @pytest.mark.parametrize(("code", "permanent"), [("450", False), ("550", True)])
@@ -404,6 +426,18 @@ def test_a_mail_server_is_let_in_only_with_a_certificate_that_is_trusted(tmp_pat
         error = refused(mail(peer, security="starttls", ca_file=file, username="m", password=SecretStr("canary-word")))
         assert "535" in str(error)
         assert "canary" not in str(error)
+
+
+@pytest.mark.parametrize(("name", "days", "said"), [(HOST, -1, "expired"), ("mail.example.org", 1, "not valid for")])
+def test_a_mail_server_whose_certificate_expired_or_names_another_gets_nothing(
+    tmp_path: Path, name: str, days: int, said: str
+) -> None:
+    file, context = certificate(tmp_path, name, days=days)
+    with MailPeer(tls_context=context) as peer:
+        error = refused(mail(peer, security="starttls", ca_file=file, username="m", password=SecretStr("right")))
+        assert said in str(error)
+        assert not error.permanent
+        assert (peer.mails, peer.logins) == ([], [])
 
 
 def test_tls_from_the_first_byte_works_and_is_verified(tmp_path: Path) -> None:

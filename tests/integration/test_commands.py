@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 import socket
+import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from monitor import breaker, outbox
 from monitor.cli import run
 from monitor.embedded import Database
+from tests.peers import notification
 from tests.watched import OUTCOME, ask, installed, label_rows, log_rows, train, write_config
 
 OK, WARNING, UNCLEAR, USAGE, FAILED = range(5)
@@ -214,6 +218,28 @@ def test_a_person_without_rights_is_told_so(watched: Shell, database: Database) 
         conn.execute("CREATE ROLE onlooker LOGIN")
     watched.file.write_text(re.sub(r"://\w+@", "://onlooker@", watched.file.read_text()))
     assert "refuses this to the user of store.url" in watched.refused("status", code=FAILED)
+
+
+def test_a_channel_in_trouble_is_named_by_doctor_and_status(watched: Shell) -> None:
+    assert watched("status", "--channels").err.strip() == "no channel has had a message yet."
+    with installed(watched.file) as installation, installation.engine.begin() as conn:
+        outbox.put(conn, notification(), ("hook", "mail"))
+        outbox.put(conn, notification(id=uuid.UUID(int=1)), ("hook",))
+        for _ in range(breaker.OPEN_AFTER):
+            breaker.note_failure(conn, "hook")
+        (claimed,) = outbox.claim(conn, limit=1, lease=timedelta(minutes=1), channels=["mail"])
+        refusal = "refused for good: b@example.org: 550 nobody here"
+        outbox.mark_sent(conn, claimed.delivery_id, claimed.token, remark=refusal)
+    found = watched("doctor")
+    assert "channels.hook: Nothing has gone out on it since" in found.out
+    assert "2 messages wait; each group is told once when it works again." in found.out
+    assert "channels.hook: 2 messages wait for it, but it is not configured any more" in found.out
+    assert f"channels.mail: a message of the last week was {refusal}." in found.out
+    assert "Channel hook: Nothing has gone out on it since" in watched("status").err
+    states = {row["channel"]: row for row in json.loads(watched("status", "--channels", "--json").out)}
+    assert (states["hook"]["circuit"], states["hook"]["failures"], states["hook"]["waiting"]) == ("open", 5, 2)
+    assert (states["mail"]["circuit"], states["mail"]["waiting"]) == ("closed", 0)
+    assert watched("status", "--channels").code == WARNING
 
 
 def test_doctor_finds_what_is_wrong(watched: Shell) -> None:

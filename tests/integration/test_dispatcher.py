@@ -7,6 +7,7 @@ import json
 import math
 import random
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,14 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from monitor import outbox
+from monitor import breaker, outbox
 from monitor.channels.email import EmailChannel
 from monitor.channels.slack import SlackChannel
 from monitor.channels.webhook import WebhookChannel
 from monitor.check import Severity
-from monitor.dispatcher import BACKOFF_CAP, Dispatcher, Patience, asked_pause, backoff, deliver, hopeless
+from monitor.dispatcher import Dispatcher, deliver
 from monitor.embedded import Database
 from monitor.notification import Channel, DeliveryError, Notification, Reason, Receipt
+from monitor.sending import BACKOFF_CAP, Patience, asked_pause, backoff, hopeless
 from tests.peers import HOST, HttpPeer, MailPeer, Reply, dribble, notification
 
 CUT_ALL_OTHERS = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -205,9 +207,9 @@ def probe_now(engine: sa.Engine) -> None:
     change(engine, "next_at = least(next_at, clock_timestamp())")
 
 
-def circuit(engine: sa.Engine) -> outbox.ChannelState:
+def circuit(engine: sa.Engine) -> breaker.ChannelState:
     with engine.connect() as conn:
-        (state,) = outbox.channel_states(conn)
+        (state,) = breaker.channel_states(conn)
     return state
 
 
@@ -554,6 +556,116 @@ class running:  # noqa: N801  # reads as a word
         self.dispatcher.stop()
         self.thread.join(60)
         assert not self.thread.is_alive()
+
+
+def test_only_recipients_who_do_not_have_it_are_asked_again_by_any_process(engine: sa.Engine) -> None:
+    put(engine, "mail")
+    with MailPeer() as peer:
+        peer.refuse = {"b@example.org": "450 greylisted", "c@example.org": "550 nobody here"}
+        assert go(engine, {"mail": mail(peer)}) == {"retry": 1}
+        change(engine, "next_at = clock_timestamp()")
+        peer.refuse = {"c@example.org": "550 nobody here"}
+        assert go(engine, {"mail": mail(peer)}) == {"sent": 1}  # a new object, as in another process
+    assert [recipients for recipients, _ in peer.mails] == [["a@example.org"], ["b@example.org"]]
+    assert len({got["Message-ID"] for _, got in peer.mails}) == 1
+    assert "may be a repeat" not in peer.mails[1][1].as_string()
+    (row,) = rows(engine)
+    assert (row.state, row.last_error) == ("sent", "refused for good: c@example.org: 550 nobody here")
+    with engine.connect() as conn:
+        long_ago = datetime(2000, 1, 1, tzinfo=UTC)
+        assert outbox.refusals(conn, since=long_ago) == [("mail", row.last_error)]
+
+
+def test_a_redelivered_mail_goes_to_those_who_do_not_have_it(engine: sa.Engine) -> None:
+    put(engine, "mail")
+    with MailPeer() as peer:
+        peer.refuse = {"b@example.org": "450 greylisted", "c@example.org": "550 nobody here"}
+        go(engine, {"mail": mail(peer)})
+        change(engine, "state = 'dead'")
+        peer.refuse = {}
+        with engine.begin() as conn:
+            outbox.redeliver(conn)
+        assert go(engine, {"mail": mail(peer)}) == {"sent": 1}
+    assert [recipients for recipients, _ in peer.mails] == [["a@example.org"], ["b@example.org", "c@example.org"]]
+
+
+def mail(peer: MailPeer) -> EmailChannel:
+    recipients = tuple(f"{name}@example.org" for name in "abc")
+    return EmailChannel(host=HOST, port=peer.port, security="none", sender="m@example.org", recipients=recipients)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spaced(Told):
+    spacing: timedelta = timedelta(seconds=0.2)
+    times: list[float] = field(default_factory=list)
+
+    async def send(self, notification: Notification, *, thread_reference: str, picture: bytes | None) -> Receipt:
+        self.times.append(time.monotonic())
+        return await super().send(notification, thread_reference=thread_reference, picture=picture)
+
+
+def test_dispatchers_share_what_a_channel_takes_in_a_time(engine: sa.Engine) -> None:
+    for number in range(1, 7):
+        put(engine, "slow", "quick", number=number)
+    spaced, quick = Spaced(), Told()
+    threads = [threading.Thread(target=lambda: go(engine, {"slow": spaced, "quick": quick})) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(quick.got) == 6
+    while len(spaced.got) < 6:
+        go(engine, {"slow": spaced})
+    assert len({told.id for told, _, _ in spaced.got}) == 6
+    assert spaced.times[-1] - spaced.times[0] >= 5 * 0.2 - 0.1  # from claim to claim
+
+
+def test_slack_gets_a_message_a_second(peer: HttpPeer) -> None:
+    channel = SlackChannel(webhook_url=SecretStr(peer.url), allow_private=True)
+    assert channel.spacing == timedelta(seconds=1)
+
+
+def told_on(engine: sa.Engine, channel: str) -> list[Any]:
+    query = """SELECT n.payload ->> 'title' AS title, n.payload ->> 'summary' AS summary
+        FROM monitor.delivery AS d JOIN monitor.notification AS n USING (notification_id)
+        WHERE d.channel = :channel AND n.group_key = 'channel x' ORDER BY d.sequence"""
+    with engine.connect() as conn:
+        return list(conn.execute(sa.text(query), {"channel": channel}))
+
+
+def test_that_a_message_was_given_up_is_told_on_another_channel_once_a_day(engine: sa.Engine) -> None:
+    refuses = Told(raises=DeliveryError("no_service", permanent=True, status=404))
+    for number in (1, 2):
+        put(engine, "x", number=number)
+        go(engine, {"x": refuses, "y": Told()})
+    ((title, summary),) = told_on(engine, "y")
+    assert title == "Channel x does not deliver"
+    assert summary == "1 message was given up. What it said last: no_service."
+    assert told_on(engine, "x") == []
+    with engine.begin() as conn:
+        conn.execute(sa.text("UPDATE monitor.channel_state SET told_at = told_at - interval '25 hours'"))
+    put(engine, "x", number=3)
+    go(engine, {"x": refuses, "y": Told()})
+    assert [row.summary[:23] for row in told_on(engine, "y")][1:] == ["3 messages were given u"]
+
+
+def test_an_outage_of_half_an_hour_is_told_on_a_channel_that_works(engine: sa.Engine) -> None:
+    broken = Told(raises=DeliveryError("answered 503"))
+    fail_until_open(engine, "x", broken)
+    probe_now(engine)
+    go(engine, {"x": broken, "y": Told()})
+    assert told_on(engine, "y") == []
+    for others, told in (({}, 0), ({"z": Told()}, 0), ({"y": Told()}, 1)):
+        with engine.begin() as conn:
+            conn.execute(sa.text("UPDATE monitor.channel_state SET opened_at = opened_at - interval '30 minutes'"))
+            conn.execute(sa.text("INSERT INTO monitor.channel_state VALUES ('z', 'open') ON CONFLICT DO NOTHING"))
+        probe_now(engine)
+        go(engine, {"x": broken, **others})
+        assert len(told_on(engine, "y")) == told
+    assert told_on(engine, "z") == []
+    (told,) = told_on(engine, "y")
+    assert "Nothing has gone out on it since" in told.summary
+    assert "5 messages wait; each group is told once when it works again." in told.summary
 
 
 @settings(max_examples=50, deadline=None)

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitor import ledger, metrics, outbox, record, schema, store
+from monitor import breaker, ledger, metrics, outbox, record, schema, store
 from monitor.check import ColumnStatistics, Finding, Part, Severity, Verdict
 from monitor.embedded import Database
 from monitor.metrics import Metrics
@@ -68,6 +68,8 @@ def full(engine: sa.Engine) -> Metrics:
         registered(conn)
         judged(conn, FIRST, Verdict.WARNING)
         outbox.put(conn, notification(model="m", severity=Severity.WARNING), ("ops",))
+        for _ in range(2):
+            breaker.note_failure(conn, "ops")
         sample = {"model": "m", "process": "m", "sampled_at": NOW, "rss_bytes": 1_000_000, "restarts": 2}
         store.save_resource_samples(conn, [sample])
     shown = Metrics(engine, clock=lambda: NOW, version="1.2.3")
@@ -86,6 +88,10 @@ def test_the_newest_results_and_what_this_process_did_are_shown(full: Metrics) -
         ("monitor_light", "m"): -1,
         ("monitor_alerts_firing", "m", "critical"): 0,
         ("monitor_outbox_pending", "pending"): 1,
+        ("monitor_channel_open", "ops"): 0,
+        ("monitor_channel_failures", "ops"): 2,
+        ("monitor_channel_waiting", "ops"): 1,
+        ("monitor_channel_dead_letters", "ops"): 0,
         ("monitor_runs_due",): 0,
         ("monitor_rows_read_total", "m"): 5,
         ("monitor_runs_failed_total", "m"): 1,

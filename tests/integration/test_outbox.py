@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from monitor import outbox, schema
+from monitor import breaker, outbox, schema
 from monitor.check import Severity
 from monitor.embedded import Database
 from monitor.ledger import LeaseLost
@@ -204,8 +204,8 @@ def test_a_message_is_held_until_its_time(engine: sa.Engine) -> None:
 def test_a_channel_that_asked_to_wait_is_left_alone(engine: sa.Engine) -> None:
     put(engine, message(), "ops", "team")
     with engine.begin() as conn:
-        outbox.pause(conn, "ops", timedelta(hours=99))
-        outbox.pause(conn, "ops", timedelta(minutes=1))  # the longer one stays
+        breaker.pause(conn, "ops", timedelta(hours=99))
+        breaker.pause(conn, "ops", timedelta(minutes=1))  # the longer one stays
         query = "SELECT not_before - clock_timestamp() FROM monitor.channel_state"
         left = conn.execute(sa.text(query)).scalar_one()
     assert timedelta(minutes=59) < left <= timedelta(hours=1)

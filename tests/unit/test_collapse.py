@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.check import Severity
+from monitor.collapse import MOST_OTHERS, combine, unheard
 from monitor.notification import Notification, Reason
-from monitor.outbox import MOST_OTHERS, combine, unheard
 from tests.peers import notification
 
 
