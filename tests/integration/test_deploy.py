@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,8 +17,9 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from monitor import schema
+from monitor import embedded, schema
 from monitor.embedded import Database
+from monitor.installation import load_config
 from monitor.metrics import FIGURES, Metrics
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
@@ -128,3 +130,55 @@ def test_containers_run_without_privileges_on_a_read_only_root() -> None:
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }
+    monitor = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["monitor"]
+    assert (monitor["read_only"], monitor["cap_drop"]) == (True, ["ALL"])
+
+
+def test_every_file_that_compose_mounts_is_there() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    mounted = [volume.split(":")[0] for service in services.values() for volume in service.get("volumes", ())]
+    files = {name for name in mounted if name.startswith("./")} - {"./tokens"}  # its head says how to make that one
+    assert len(files) >= 5
+    assert not [name for name in files if not (DEPLOY / name).exists()]
+
+
+def test_every_password_that_compose_asks_for_stands_in_the_example() -> None:
+    asked = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
+    assert asked == set(re.findall(r"^(\w+)=$", (DEPLOY / "environment.example").read_text(), re.M))
+
+
+def test_the_configuration_of_compose_is_valid(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"me operator {'0' * 64}\n")
+    file = tmp_path / "monitor.yaml"
+    file.write_text((DEPLOY / "monitor.yaml").read_text().replace("/srv/monitor/secrets/tokens", str(tokens)))
+    config = load_config(file, {"MONITOR_STORE_URL": "postgresql://monitor_writer@postgres/monitor"})
+    assert list(config.models) == ["example"]
+    assert config.web.address == ("0.0.0.0", 8080)  # of a container, bound to the loopback by compose
+
+
+def test_the_roles_that_compose_makes_are_enough_to_migrate_and_to_run(
+    tmp_path: Path,
+) -> None:
+    with embedded.start(tmp_path / "server") as own:
+        where = sa.make_url(own.url)
+        environ = {
+            **os.environ,
+            "PATH": os.pathsep.join([str(embedded.find_binaries()), os.environ["PATH"]]),
+            "PGHOST": str(where.query["host"]),
+            "POSTGRES_USER": where.username or "",
+            "POSTGRES_DB": where.database or "",
+            **{f"{name}_PASSWORD": "it's secret" for name in ("MIGRATOR", "WRITER", "VIEWER")},
+        }
+        subprocess.run(["bash", DEPLOY / "postgres" / "roles.sh"], env=environ, check=True, capture_output=True)
+        schema.upgrade(where.set(username="monitor_migrator"))
+        for role, may, may_not in (
+            ("monitor_writer", "INSERT INTO monitor.model (name) VALUES ('m')", "CREATE TABLE monitor.x ()"),
+            ("monitor_viewer", "SELECT * FROM monitor.model_status", "DELETE FROM monitor.model"),
+        ):
+            engine = schema.create_engine(where.set(username=role))
+            with engine.begin() as conn:
+                conn.execute(sa.text(may))
+            with pytest.raises(sa.exc.DBAPIError, match=r"permission denied|read-only"), engine.begin() as conn:
+                conn.execute(sa.text(may_not))
+            engine.dispose()
