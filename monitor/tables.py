@@ -747,6 +747,7 @@ class CircuitEventColumns(sa.TypedColumns):
     actor = may(TEXT)
     fallback = may(JSON)
     until = may(TIME)
+    probe_share = may(FLOAT)
 
 
 circuit_event = sa.Table(

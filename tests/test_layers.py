@@ -32,6 +32,7 @@ SQL |= {
     "rights",
     "confirmation",
     "breaker",
+    "switchboard",
 }  # parts of the store in files of their own
 TOP = {
     "announcement",
