@@ -54,7 +54,8 @@ def store_sql(logs: LogDatabase) -> str:
     if any(schema == "monitor" for schema, _ in logs.tables):
         names = ", ".join(f"monitor.{name}" for name in BUILTIN_LOGS)
         statements.append(
-            f"-- The role of your serving process: GRANT INSERT ON {names} TO …, and USAGE ON SCHEMA monitor."
+            f"-- The role of your serving process: GRANT USAGE ON SCHEMA monitor TO …; GRANT INSERT ON {names} TO …;\n"
+            "-- GRANT SELECT ON monitor.circuit_event TO …;"
         )
     return "\n\n".join(statements) + "\n"
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
 from monitor.embedded import Database
-from monitor_client import PredictionLogger
+from monitor_client import Circuit, PredictionLogger
 from monitor_client.heartbeat import memory_limit
 from tests.client.conftest import PATIENCE, Outage, Service, eventually
 
@@ -308,7 +309,7 @@ def test_a_server_that_says_nothing_costs_no_row(outage: Outage, tmp_path: Path)
 
 SERVE = """
 import sys, time
-from monitor_client import PredictionLogger
+from monitor_client import Circuit, PredictionLogger
 logger = PredictionLogger(sys.argv[1], model="late", spool_directory=sys.argv[2], heartbeat_every=None)
 for number in range(int(sys.argv[3]), int(sys.argv[4])):
     logger.log({"x": number}, request_id=number)
@@ -449,7 +450,7 @@ def test_a_directory_that_cannot_be_used_is_said_and_costs_no_row(
 
 DISK_FULL = """
 import resource, sys
-from monitor_client import PredictionLogger
+from monitor_client import Circuit, PredictionLogger
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 logger = PredictionLogger(sys.argv[1], model="late", spool_directory=sys.argv[2], queue_bytes=50_000,
     max_row_bytes=10_000, heartbeat_every=None)
@@ -503,3 +504,25 @@ def test_the_log_of_the_client_names_no_password(caplog: pytest.LogCaptureFixtur
         logger.log({"x": 1})
         eventually(lambda: logger.is_database_away)
     assert "hush-hush" not in json.dumps([record.getMessage() for record in caplog.records])
+
+
+def test_the_role_of_a_service_needs_only_the_rights_that_the_manual_names(
+    database: Database, conn: psycopg.Connection[dict[str, Any]]
+) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")
+    (statements,) = re.findall(r"```sql\n(CREATE ROLE.*?)```", manual, re.DOTALL)
+    conn.execute(statements)
+    try:
+        address = f"{database.dsn}&user=serving"
+        with (
+            PredictionLogger(address, model="late", heartbeat_every=0.1) as logger,
+            Circuit(address, model="late") as c,
+        ):
+            request_id = logger.log({"x": 1})
+            logger.outcome(request_id, label=True)
+            assert logger.flush(PATIENCE)
+            assert c.is_known
+        for table in ("prediction_log", "outcome_log", "heartbeat_log"):
+            assert conn.execute(f"SELECT FROM monitor.{table}".encode()).fetchall(), table
+    finally:
+        conn.execute("DROP OWNED BY serving; DROP ROLE serving")
