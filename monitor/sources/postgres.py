@@ -45,7 +45,7 @@ from monitor.sources.catalog import (
 from monitor.sources.logged import CHAMPION, FUTURE, Log
 from monitor.sources.rows import batch_of, id_field, select_rows
 from monitor.sources.selection import Field, find, missing_column
-from monitor.sources.session import CONNECT_TIMEOUT, Session, Sessions, explained, libpq_url
+from monitor.sources.session import Session, Sessions, explained, libpq_url, patient
 from monitor.sources.truth import Truth, joined, label_counts, label_facts, same_id, truth_fields
 from monitor.window import Window
 
@@ -405,9 +405,7 @@ class PostgresSource:
 
     def _catalog(self) -> psycopg.Connection[Any]:
         try:
-            return psycopg.connect(
-                libpq_url(self.url), autocommit=True, connect_timeout=CONNECT_TIMEOUT, client_encoding="utf8"
-            )
+            return psycopg.connect(patient(libpq_url(self.url)), autocommit=True, client_encoding="utf8")
         except psycopg.Error as error:
             raise explained(error, self.url) from None
 

@@ -18,6 +18,14 @@ from monitor.source import SlowReadError, SourceError
 
 BATCH_BYTES = 8 << 20  # of an Arrow batch: bounds what a read holds whatever the rows are like
 CONNECT_TIMEOUT = 15  # seconds
+#: A server that fell silent in the middle of an answer is noticed within half a minute, and not after two hours.
+PATIENCE = {
+    "connect_timeout": CONNECT_TIMEOUT,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 UNREACHABLE = (
     "could not translate host name|failed to resolve host|Connection refused|timeout expired|No such file"
     "|Failed to connect"
@@ -36,6 +44,17 @@ def libpq_url(url: str) -> str:
     head, mark, parameters = url.partition("?")
     head = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", head).replace(" ", "%20")
     return head + mark + parameters.replace("+", "%20")
+
+
+def patient(url: str) -> str:
+    """Return an address for libpq with limits on the patience for a silent server, where it has none of its own.
+
+    >>> patient("postgresql://me@db/logs?connect_timeout=3").count("connect_timeout")
+    1
+    """
+    given = parse_qs(urlsplit(url).query)
+    added = "&".join(f"{name}={value}" for name, value in PATIENCE.items() if name not in given)
+    return f"{url}{'&' if given else '?'}{added}" if added else url
 
 
 def address(url: str) -> str:
@@ -84,11 +103,8 @@ class Sessions:
     def _connect(self) -> Any:
         import adbc_driver_postgresql.dbapi as driver
 
-        url = libpq_url(self.url)
-        if "connect_timeout" not in url:
-            url += ("&" if "?" in url else "?") + f"connect_timeout={CONNECT_TIMEOUT}"
         try:
-            return driver.connect(url, autocommit=True)
+            return driver.connect(patient(libpq_url(self.url)), autocommit=True)
         except driver.Error as error:
             raise explained(error, self.url) from None
 
