@@ -264,6 +264,8 @@ def save(
     seconds: float,
 ) -> None:
     """Write everything that follows from a run; the caller's transaction makes it all or nothing."""
+    assert run.token is not None
+    ledger.ensure_owner(conn, run.run_id, run.token)
     findings = [finding for judgement in decision.judgements.values() for finding in judgement.findings]
     store.save_tiles(conn, [stored(tile) for tile in rows.tiles])
     record.save_findings(conn, run, findings, evaluated_at=now)
@@ -279,7 +281,6 @@ def save(
     episode.add_alert_events(conn, decision.transitions, at=now, window_start=run.window.start, revision=run.revision)
     for advice in sorted(decision.recommendations, key=lambda one: one.state is RecommendationState.OPEN):
         episode.save_recommendation(conn, advice, run=run)
-    assert run.token is not None
     ledger.finish(
         conn,
         run.run_id,

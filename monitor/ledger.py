@@ -227,6 +227,16 @@ def heartbeat(conn: sa.Connection, run_id: UUID, token: UUID, lease: timedelta) 
     )
 
 
+def ensure_owner(conn: sa.Connection, run_id: UUID, token: UUID) -> None:
+    """Raise LeaseLost when the run has been taken over; asked before results are written, so that none collides.
+
+    Only `finish` settles it: the run may still be taken over in between.
+    """
+    query = sa.select(runs.c.run_id).where(runs.c.run_id == run_id, runs.c.token == token, runs.c.state == "running")
+    if conn.execute(query).one_or_none() is None:
+        raise LeaseLost(f"Run {run_id} belongs to another process by now; nothing of this attempt may be written.")
+
+
 def finish(conn: sa.Connection, run_id: UUID, token: UUID, **facts: Any) -> None:
     """Mark the run done in the same transaction as its results; on LeaseLost that transaction must be rolled back.
 
