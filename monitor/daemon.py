@@ -11,9 +11,9 @@ from functools import partial
 
 import sqlalchemy as sa
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEvent
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from monitor import retention, schema, store, web
+from monitor.clock import SteadyScheduler
 from monitor.deadman import EVERY as SIGN_OF_LIFE
 from monitor.deadman import Deadman
 from monitor.dispatcher import Dispatcher
@@ -50,7 +50,7 @@ class Daemon:
     dispatcher: Dispatcher = field(init=False)
     reporter: Reporter = field(init=False)
     serving: web.Serving | None = field(init=False, default=None)
-    _scheduler: BackgroundScheduler = field(init=False, repr=False)
+    _scheduler: SteadyScheduler = field(init=False, repr=False)
     _beats: Heartbeats = field(init=False, repr=False)
     _threads: list[threading.Thread] = field(init=False, default_factory=list, repr=False)
     _evaluators: list[threading.Thread] = field(init=False, default_factory=list, repr=False)
@@ -73,8 +73,10 @@ class Daemon:
         self._metrics = metrics
         self._beats = Heartbeats(limits=SILENCE)
         # Jobs only ask the store what is due, so a lost or doubled tick is harmless.
-        self._scheduler = BackgroundScheduler(
-            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        self._scheduler = SteadyScheduler(
+            most=self.tick.total_seconds(),
+            timezone=UTC,
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
         self._scheduler.add_listener(_report_trouble, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
 
@@ -122,6 +124,10 @@ class Daemon:
         self._beats.beat("scheduler")
         if any(thread.name == "dispatcher" and thread.is_alive() for thread in self._threads):
             self._beats.beat("dispatcher")
+
+    def configured(self, good: bool) -> None:
+        """Note whether the configuration file could be used the last time that it was read."""
+        self._metrics.configured(good)
 
     def health(self) -> Health:
         """Return whether the daemon's loops turn."""

@@ -374,6 +374,11 @@ def load_run(conn: sa.Connection, run_id: UUID) -> Run | None:
     return None if row is None else run_of(row)
 
 
+def time_of_store(conn: sa.Connection) -> datetime:
+    """What time it is for the database."""
+    return conn.scalars(sa.select(sa.func.clock_timestamp(type_=sa.TIMESTAMP(timezone=True)))).one()
+
+
 def backlog(conn: sa.Connection, *, now: datetime) -> int:
     """How many runs are due and not begun."""
     return conn.scalars(

@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -80,6 +88,12 @@ class Metrics:
         self._failed = Counter(
             "monitor_runs_failed_total", "Runs that went wrong in this process.", ["model"], registry=self.registry
         )
+        self._configured = Gauge(
+            "monitor_config_reload_success",
+            "Whether the configuration file could be used the last time that it was read.",
+            registry=self.registry,
+        )
+        self._configured.set(1)
         self.registry.register(_Stored(engine, clock, version))
 
     def observe_run(self, model: str, part: str, *, seconds: float, rows: int = 0, failed: bool = False) -> None:
@@ -90,6 +104,10 @@ class Metrics:
         else:
             self._failed.labels(model).inc(0)  # a series that begins at zero lets its first increase be seen
             self._seconds.labels(model, part).observe(seconds)
+
+    def configured(self, good: bool) -> None:
+        """Note whether the configuration file could be used the last time that it was read."""
+        self._configured.set(good)
 
     def text(self) -> bytes:
         """Return the page in the text format, see ``CONTENT_TYPE``."""

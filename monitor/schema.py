@@ -7,6 +7,7 @@ transaction-level lock lets one through at a time and the others find nothing le
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 SCHEMA = "monitor"
 
-#: A half-open connection is noticed within this time instead of after the kernel's two hours.
+#: A peer that fell silent is noticed this long after the first probe, instead of after the kernel's two hours.
 TCP_USER_TIMEOUT = timedelta(seconds=15)
 CONNECT_TIMEOUT = timedelta(seconds=5)
-KEEPALIVE_IDLE = timedelta(seconds=30)
+KEEPALIVE_IDLE = timedelta(seconds=10)
+KEEPALIVE_INTERVAL = timedelta(seconds=5)
 POOL_RECYCLE = timedelta(minutes=30)
 POOL_TIMEOUT = timedelta(seconds=10)
 STATEMENT_TIMEOUT = timedelta(minutes=5)
@@ -76,6 +78,7 @@ def create_engine(
             "connect_timeout": int(CONNECT_TIMEOUT.total_seconds()),
             "keepalives": 1,
             "keepalives_idle": int(KEEPALIVE_IDLE.total_seconds()),
+            "keepalives_interval": int(KEEPALIVE_INTERVAL.total_seconds()),
             "tcp_user_timeout": milliseconds(TCP_USER_TIMEOUT),
             "application_name": application_name,
             "prepare_threshold": None,
@@ -172,6 +175,40 @@ def head() -> str:
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     assert revision is not None, "the package ships its migrations"
     return revision
+
+
+def mismatch(url: str | sa.URL) -> str | None:
+    """Why this program cannot work with the schema of a store, in one sentence; None when it can.
+
+    Raises SQLAlchemyError where the store cannot be asked.
+    """
+    found, needed = current(url), _newest()
+    if found is None:
+        return "The store has no schema of ours; run `monitor db upgrade`."
+    if found == needed:
+        return None
+    if not _knows(found):
+        return (
+            f"The store's schema is at {found}, which a newer version made; this one knows up to {needed} and must "
+            "not write into it: run the newer version."
+        )
+    return f"The store's schema is at {found} and this program needs {needed}; run `monitor db upgrade`."
+
+
+@cache
+def _newest() -> str:
+    return head()
+
+
+@cache
+def _knows(revision: str) -> bool:
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    try:
+        return ScriptDirectory.from_config(_config()).get_revision(revision) is not None
+    except CommandError:
+        return False
 
 
 def _config() -> Config:

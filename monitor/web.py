@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -140,17 +139,9 @@ async def protect(message: Message, scope: Scope) -> None:  # noqa: ARG001  # bo
 def unready(url: str) -> str | None:
     """Return why the store cannot be used, in one sentence; None when it can."""
     try:
-        found = schema.current(url)
+        return schema.mismatch(url)
     except sa.exc.SQLAlchemyError as error:
         return f"The store cannot be reached: {reason(error)}."
-    if found is None:
-        return "The store has no schema of ours; run `monitor db upgrade`."
-    if found != _head():
-        return f"The store's schema is at {found} and this program needs {_head()}; run `monitor db upgrade`."
-    return None
-
-
-_head = cache(schema.head)
 
 
 def failed(request: Asked, error: Exception) -> Response[Any]:

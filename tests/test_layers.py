@@ -42,6 +42,7 @@ TOP = {
     "review",
     "reporting",
     "worker",
+    "clock",
     "daemon",
     "web",
     "page",

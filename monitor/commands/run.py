@@ -9,12 +9,12 @@ import threading
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from monitor import failpoint, history, journal, ledger
+from monitor import failpoint, history, journal, ledger, schema
 from monitor.check import Stage
 from monitor.command import (
     CommandError,
@@ -38,6 +38,9 @@ from monitor.heavy import refuse_heavy
 from monitor.installation import Installation, Monitored, load_config, opened, register
 from monitor.window import Window
 from monitor.worker import Worker, plan_anew, wait_of
+
+if TYPE_CHECKING:
+    from monitor.daemon import Daemon
 
 LOOK = 0.5  # seconds between looks at what a running daemon evaluates
 VERDICT_CODES = {"ok": ExitCode.OK, "warning": ExitCode.WARNING, "critical": ExitCode.WARNING}
@@ -73,7 +76,7 @@ def keep_running(given: Path | None, **daemon: Any) -> None:
         stopping.set()
         changed.set()
 
-    def reloaded() -> Config | None:
+    def reloaded(running: Daemon) -> Config | None:
         """Wait; return the new configuration after SIGHUP, None when it is time to stop."""
         while True:
             changed.wait()
@@ -83,6 +86,7 @@ def keep_running(given: Path | None, **daemon: Any) -> None:
             try:
                 fresh = load_config(path, os.environ)
             except ConfigError as error:
+                running.configured(False)
                 say(f"{error} The old configuration goes on.")
             else:
                 say(f"Read {path} again.")
@@ -93,22 +97,26 @@ def keep_running(given: Path | None, **daemon: Any) -> None:
     signal.signal(signal.SIGHUP, lambda *_: changed.set())
     proven: Config | None = None
     wanted: Config | None = loaded
+    good = True
     while wanted is not None:
         try:
-            with _running(wanted, **daemon):
+            with _running(wanted, **daemon) as running:
                 proven = wanted
-                wanted = reloaded()
+                running.configured(good)
+                good = True
+                wanted = reloaded(running)
         except Exception as error:
             problem = error if isinstance(error, CommandError) else exit_code(error)
             if proven in (None, wanted) or problem is None:
                 raise
             say(f"{getattr(problem, 'text', '') or error} The old configuration goes on.")
-            wanted = proven
+            wanted, good = proven, False
 
 
 @contextlib.contextmanager
-def _running(config: Config, **fields: Any) -> Iterator[None]:
-    """Run a daemon; it is drained at the end. Raises what keeps it from starting."""
+def _running(config: Config, **fields: Any) -> Iterator[Daemon]:
+    """Run a daemon and yield it; it is drained at the end. Raises what keeps it from starting."""
+    from monitor.clock import StoreClock
     from monitor.daemon import Daemon
 
     # secrets may have changed with the configuration; what is blanked changes with them
@@ -116,14 +124,16 @@ def _running(config: Config, **fields: Any) -> Iterator[None]:
     for sentence in [*remarks(config), *inactive_parts(config)]:
         say(sentence)
     with opened(config) as installation:
-        daemon = Daemon(installation=installation, **fields)
+        if trouble := schema.mismatch(installation.url):
+            raise CommandError(trouble, ExitCode.FAILED)
+        daemon = Daemon(installation=installation, **{"clock": StoreClock(installation.pulse), **fields})
         try:
             daemon.start()
             assert daemon.serving is not None
             say(f"Watching {', '.join(installation.models) or 'nothing yet'}; page on {daemon.serving.url}.")
             for sentence in stale_references(installation, at=now()):
                 say(sentence)
-            yield
+            yield daemon
         except OSError as error:
             raise CommandError(str(error), ExitCode.FAILED) from error
         finally:

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ class Options:
     """How a replica runs; times in seconds.
 
     With ``start`` its clock shows that time at ``origin`` (seconds since 1970 of the real one) and goes ``speed`` times
-    as fast from there, alike in every replica that is given the same; without, the clock is the real one.
+    as fast from there, alike in every replica that is given the same; without, the clock is that of the daemon.
     """
 
     start: datetime | None = None
@@ -58,7 +58,7 @@ class Options:
     def daemon(self) -> dict[str, Any]:
         """Return the fields of its Daemon."""
         return {
-            "clock": self.clock,
+            **({} if self.start is None else {"clock": self.clock}),
             "lease": timedelta(seconds=self.lease),
             "tick": timedelta(seconds=self.tick),
             "patience": Patience(deadline=self.deadline, lease=timedelta(seconds=self.delivery_lease)),
@@ -137,7 +137,12 @@ def forked(file: Path, options: Options, *, failpoints: str = "") -> Iterator[Re
 
 @contextmanager
 def spawned(
-    file: Path, options: Options, *, failpoints: str = "", before: tuple[str, ...] = (), **environ: str
+    file: Path,
+    options: Options,
+    *,
+    failpoints: str = "",
+    before: tuple[str, ...] = (),
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[Replica]:
     """Yield a replica that is a program of its own, started by the command ``before``; it is killed at the end."""
     log = file.with_suffix(f".{time.monotonic_ns()}.log")
@@ -148,7 +153,7 @@ def spawned(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            env={**os.environ, failpoint.VARIABLE: failpoints, **environ},
+            env={**os.environ, failpoint.VARIABLE: failpoints, **(environ or {})},
             cwd=Path(__file__).parents[2],
         )
     replica = Replica(child=child, log=log)
