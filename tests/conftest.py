@@ -22,6 +22,8 @@ IN_A_HURRY = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "
 
 #: What `needs(NAME)` looks for where the name alone is not a program, a module or a variable of the environment.
 PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
+#: And libraries that programs load: where Debian has them.
+LIBRARIES = {"libfaketime": "usr/lib/*/faketime/libfaketimeMT.so.1"}
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
 
 _numbers = itertools.count(1)
@@ -52,9 +54,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def available(name: str) -> bool:
-    """Whether this machine has `name`: a variable of the environment (all capitals), a program or a module."""
+    """Whether this machine has `name`: a variable of the environment (all capitals), a program, library or module."""
     if name.isupper():
         return bool(os.environ.get(name))
+    if name in LIBRARIES:
+        return any(Path("/").glob(LIBRARIES[name]))
     programs = PROGRAMS.get(name, (name,))
     if any(shutil.which(program, path=SEARCH_PATH) for program in programs):
         return True

@@ -53,6 +53,10 @@ class Proxy:
         """Forward what has been held back, and all that follows."""
         self._loop.call_soon_threadsafe(self._flowing.set)
 
+    def lead_to(self, target: Path) -> None:
+        """Let new connections lead to another server; open ones stay where they are."""
+        self._target = target
+
     def cut(self) -> int:
         """Reset every open connection; returns how many there were."""
 

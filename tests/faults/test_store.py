@@ -60,11 +60,12 @@ def installation(tmp_path: Path, database: Database, ops: HttpPeer) -> Iterator[
 
 
 @contextmanager
-def watched(folder: Path, database: Database, ops: HttpPeer) -> Iterator[Installation]:
-    """Yield an installation that owes twenty days, inputs and outcomes."""
+def watched(folder: Path, database: Database, ops: HttpPeer, *, url: str = "") -> Iterator[Installation]:
+    """Yield an installation that owes twenty days, inputs and outcomes; ``url`` leads to the database another way."""
     file = write_config(folder, database, outcome=OUTCOME, more="max_catch_up: 90d", rest=REST.format(url=ops.url))
     until = (FIRST + DAYS * DAY).date()
-    file.write_text(file.read_text().replace("{from: 2013-04-01}", f"{{from: 2013-04-01, until: {until}}}"))
+    text = file.read_text().replace("{from: 2013-04-01}", f"{{from: 2013-04-01, until: {until}}}")
+    file.write_text(text.replace(database.url, url or database.url))
     with installed(file) as installation:
         log_rows(installation, days=DAYS)
         label_rows(installation)
