@@ -106,6 +106,7 @@ class Daemon:
         self._evaluators = self.worker.start()
         self.worker.tick()
         self._every(self.tick, self.worker.tick, "plan")
+        self._every(self.tick, self.worker.look_again, "look again at tiles")
 
     def stop(self) -> None:
         """Stop claiming, drain what is under way within ten seconds, release the rest."""

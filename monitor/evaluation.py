@@ -20,14 +20,11 @@ from monitor.failpoint import Failpoint, reach
 from monitor.installation import CODE_VERSION, Installation, Monitored
 from monitor.ledger import Run
 from monitor.outcome import OutcomeProfile
-from monitor.profile import Profile
 from monitor.proof import Proof, ProofRequest
+from monitor.reading import Rows, read_rows, stored
 from monitor.recommendation import RecommendationState
 from monitor.reference import Reference
 from monitor.silence import silence_of
-from monitor.source import Reading
-from monitor.store import StoredTile
-from monitor.tile import Tile, TileKey, TilePart, build_inputs, build_outcomes
 from monitor.window import Window, WindowSpec
 
 CHAMPION = "champion"
@@ -36,21 +33,13 @@ EPISODES = 120  # windows back in which checks may know of past alerts
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
-    """What one window's rows came to."""
-
-    reading: Reading
-    tiles: Sequence[Tile]
-    current: Profile | None = None
-    outcome: OutcomeProfile | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Evaluated:
     """What came of one run: the decision, and how many rows were read for it."""
 
     decision: Decision
     rows: int
+    transferred: int = 0
+    """Rows that came from the logs for it; the others were in stored tiles."""
     alerts: Sequence[Alert] = ()
     """The alerts as they stood before."""
 
@@ -70,7 +59,7 @@ def evaluate(
         reference = current_reference(conn, installation, watched, at=run.window.start)
     if reference is not None and not fits(reference, watched):
         reference = None  # how days vary says nothing about hours: what cannot be judged is called so
-    rows = read_rows(installation, watched, reference, run.window, stage, now=now)
+    rows = read_rows(installation, watched, reference, run, stage, now=now)
     reach(Failpoint.READ)
     with installation.engine.begin() as conn:
         evidence = gather(conn, watched, reference, rows, run, stage)
@@ -104,7 +93,7 @@ def evaluate(
             announce(conn, installation, decision, revision=run.revision)
         reach(Failpoint.SAVING)
     reach(Failpoint.COMMITTED)
-    return Evaluated(decision=decision, rows=rows.reading.rows, alerts=state.alerts)
+    return Evaluated(decision=decision, rows=rows.reading.rows, transferred=rows.transferred, alerts=state.alerts)
 
 
 def current_reference(
@@ -128,39 +117,6 @@ def fits(reference: Reference, watched: Monitored) -> bool:
         return (spec.calendar, spec.width, spec.timezone if spec.calendar else None)
 
     return cut(reference.spec) == cut(watched.spec)
-
-
-def read_rows(
-    installation: Installation,
-    watched: Monitored,
-    reference: Reference | None,
-    window: Window,
-    stage: Stage,
-    *,
-    now: datetime,
-) -> Rows:
-    """Return the tiles of a window and their merge, read from the logs in one snapshot."""
-    source = installation.source(watched.name)
-    tiles = watched.spec.tiles(window)
-    layout = None if reference is None else reference.layout
-    if stage is Stage.INPUTS:
-        with source.read_inputs(window, tiles, layout, now=now) as read:
-            if layout is None or reference is None:
-                return Rows(reading=read.reading, tiles=())
-            built, current = build_inputs(read, layout, tile_key(watched, reference, stage))
-            return Rows(reading=read.reading, tiles=built, current=current)
-    with source.read_outcomes(window, tiles, now=now) as read:
-        outcomes = None if reference is None else reference.outcome_layout
-        if outcomes is None or reference is None:
-            return Rows(reading=read.reading, tiles=())
-        labelled, outcome = build_outcomes(read, outcomes, tile_key(watched, reference, stage))
-        reading = replace(read.reading, labels=outcome.labelled)
-        return Rows(reading=reading, tiles=labelled, outcome=outcome)
-
-
-def tile_key(watched: Monitored, reference: Reference, stage: Stage) -> TileKey:
-    """Return whose tiles a run builds."""
-    return TileKey(model=watched.name, part=TilePart(stage.value), reference_id=reference.id)
 
 
 def gather(
@@ -231,6 +187,8 @@ def history_of(
         grouped: dict[Window, list[OutcomeProfile]] = {}
         plain = watched.spec
         for tile in tiles:
+            if not tile.rows:
+                continue
             window = plain.containing(tile.start)
             grouped.setdefault(window, []).append(OutcomeProfile.from_bytes(layout, tile.body))
         return [(window, OutcomeProfile.total(layout, parts)) for window, parts in sorted(grouped.items())]
@@ -289,6 +247,10 @@ def save(
         rows_duplicate=rows.reading.duplicates,
         rows_late=rows.reading.late,
         rows_clock_skewed=rows.reading.clock_skewed,
+        rows_transferred=rows.transferred,
+        reread_rows=rows.again,
+        rows_repeated=rows.reading.repeats,
+        rows_beyond_horizon=rows.reading.beyond_horizon,
         labels_joined=rows.reading.labels,
         seconds=seconds,
         read_seconds=rows.reading.seconds,
@@ -296,27 +258,6 @@ def save(
         config_hash=run.config_hash,
         code_version=run.code_version,
         model_version=run.model_version,
-    )
-
-
-def stored(tile: Tile) -> StoredTile:
-    """Return a tile as it is stored."""
-    return StoredTile(
-        model=tile.key.model,
-        model_version=tile.version,
-        role=tile.key.role,
-        slice=tile.key.slice,
-        part=tile.key.part.value,
-        reference_id=tile.key.reference_id,
-        start=tile.window.start,
-        end=tile.window.end,
-        body=tile.body,
-        rows=tile.rows,
-        rows_duplicate=tile.duplicates,
-        rows_late=tile.late,
-        rows_clock_skewed=tile.clock_skewed,
-        fingerprint_count=tile.fingerprint.count,
-        fingerprint_sum=tile.fingerprint.total,
     )
 
 

@@ -31,6 +31,7 @@ RESCUED = "the process that ran it stopped renewing its lease"
 FACTS = frozenset(
     {
         *("rows_read", "rows_duplicate", "rows_late", "rows_clock_skewed", "labels_joined", "reread_rows"),
+        *("rows_transferred", "rows_repeated", "rows_beyond_horizon"),
         *("seconds", "read_seconds", "reference_id", "config_hash", "code_version", "model_version", "reason"),
     }
 )
@@ -68,6 +69,21 @@ SKIP = sa.text("""
     FROM unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])) AS left_out (starts, ends)
     WHERE r.model = :model AND r.role = :role AND r.part = :part AND r.state = 'planned'
         AND r.window_start = left_out.starts AND r.window_end = left_out.ends
+""")
+
+OVER = sa.text("""
+    SELECT r.window_start, r.window_end
+    FROM monitor.run AS r
+    WHERE r.model = :model AND r.role = :role AND r.part = :part
+        AND r.window_end > :since AND r.window_start < :until
+        AND EXISTS (
+            SELECT FROM unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])) AS piece (starts, ends)
+            WHERE r.window_start < piece.ends AND r.window_end > piece.starts
+        )
+    GROUP BY r.window_start, r.window_end
+    HAVING bool_or(r.state = 'running' OR r.state = 'done' AND r.reference_id = :reference_id)
+        AND (array_agg(r.state ORDER BY r.revision DESC))[1] IN ('done', 'running', 'planned')
+    ORDER BY r.window_start, r.window_end
 """)
 
 CLAIM = sa.text("""
@@ -199,6 +215,38 @@ def revise(
     return planned
 
 
+def windows_over(
+    conn: sa.Connection, model: str, role: str, part: str, pieces: Sequence[Window], *, reference_id: str
+) -> list[Window]:
+    """The windows, in order, that were judged by a training profile and hold some of these pieces of time.
+
+    One that is being read may have looked before they changed, so it is among them. One that was given up or skipped
+    in the end is not.
+    """
+    rows = conn.execute(
+        OVER,
+        {
+            "model": model,
+            "role": role,
+            "part": part,
+            "reference_id": reference_id,
+            "since": min(piece.start for piece in pieces),
+            "until": max(piece.end for piece in pieces),
+            "starts": [piece.start for piece in pieces],
+            "ends": [piece.end for piece in pieces],
+        },
+    )
+    return [Window(start=row.window_start, end=row.window_end) for row in rows]
+
+
+def reading_seconds(conn: sa.Connection, model: str, part: str, *, since: datetime) -> float:
+    """How long the windows of a model that end after a time took to read."""
+    query = sa.select(sa.func.sum(runs.c.read_seconds)).where(
+        runs.c.model == model, runs.c.part == part, runs.c.window_end > since
+    )
+    return float(conn.scalars(query).one() or 0.0)
+
+
 def claim(
     conn: sa.Connection, owner: str, *, now: datetime, lease: timedelta, models: Sequence[str] | None = None
 ) -> Run | None:
@@ -240,8 +288,7 @@ def ensure_owner(conn: sa.Connection, run_id: UUID, token: UUID) -> None:
 def finish(conn: sa.Connection, run_id: UUID, token: UUID, **facts: Any) -> None:
     """Mark the run done in the same transaction as its results; on LeaseLost that transaction must be rolled back.
 
-    ``facts`` are columns of the ledger: rows_read, rows_duplicate, rows_late, rows_clock_skewed, labels_joined,
-    seconds, read_seconds, reread_rows, reference_id, config_hash, code_version, model_version, reason.
+    ``facts`` are columns of the ledger, those that ``FACTS`` names.
     """
     unknown = sorted(set(facts) - FACTS)
     if unknown:

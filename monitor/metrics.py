@@ -78,6 +78,21 @@ class Metrics:
         self._rows = Counter(
             "monitor_rows_read_total", "Rows of logs that this process has read.", ["model"], registry=self.registry
         )
+        self._transferred = Counter(
+            "monitor_rows_transferred_total",
+            "Rows that came from the logs for it; the others were in stored tiles.",
+            ["model"],
+            registry=self.registry,
+        )
+        self._rechecks = Counter(
+            "monitor_rechecks_total",
+            "Looks at stored tiles whose rows may still change.",
+            ["model"],
+            registry=self.registry,
+        )
+        self._recheck_seconds = Counter(
+            "monitor_recheck_seconds_total", "Time that these looks took.", ["model"], registry=self.registry
+        )
         self._seconds = Histogram(
             "monitor_run_seconds",
             "Time from reading a window to its committed verdict.",
@@ -96,9 +111,12 @@ class Metrics:
         self._configured.set(1)
         self.registry.register(_Stored(engine, clock, version))
 
-    def observe_run(self, model: str, part: str, *, seconds: float, rows: int = 0, failed: bool = False) -> None:
+    def observe_run(
+        self, model: str, part: str, *, seconds: float, rows: int = 0, transferred: int = 0, failed: bool = False
+    ) -> None:
         """Count one run of a window: its part (inputs, outcomes, process), its time, the rows it read."""
         self._rows.labels(model).inc(rows)
+        self._transferred.labels(model).inc(transferred)
         if failed:
             self._failed.labels(model).inc()
         else:
@@ -108,6 +126,11 @@ class Metrics:
     def configured(self, good: bool) -> None:
         """Note whether the configuration file could be used the last time that it was read."""
         self._configured.set(good)
+
+    def observe_recheck(self, model: str, *, checks: int, seconds: float) -> None:
+        """Count looks at stored tiles that transfer no row, and their time."""
+        self._rechecks.labels(model).inc(checks)
+        self._recheck_seconds.labels(model).inc(seconds)
 
     def text(self) -> bytes:
         """Return the page in the text format, see ``CONTENT_TYPE``."""

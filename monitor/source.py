@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -183,6 +183,10 @@ class Reading:
     late: int = 0
     clock_skewed: int = 0
     null_times: int = 0
+    repeats: int = 0
+    """Ids of the rows that were transferred that also occur in another tile: each is counted there as well."""
+    beyond_horizon: int = 0
+    """Rows logged in this window for a time whose tiles nobody looks at any more; they belong to no window."""
     labels: int = 0
     labels_without_prediction: int = 0
     seconds: float = 0.0
@@ -217,8 +221,53 @@ class TileFacts:
     fingerprint: Fingerprint
 
 
+@dataclass(frozen=True, kw_only=True)
+class KnownTile:
+    """What is stored of one piece of time: the recipe that made its profiles, and what its rows looked like.
+
+    ``fingerprints`` are by model version, without those that have no row. ``settled`` says that its rows need not be
+    looked at again.
+    """
+
+    recipe: str
+    fingerprints: Mapping[str, Fingerprint]
+    settled: bool = False
+
+
+NOTHING_KNOWN: Mapping[Window, KnownTile] = MappingProxyType({})
+
+
+def to_look_at(tiles: Sequence[Window], known: Mapping[Window, KnownTile], recipe: str) -> list[Window]:
+    """Return the tiles whose rows a read has to look at: all but the settled ones of the same recipe."""
+
+    def is_settled(tile: Window) -> bool:
+        stored = known.get(tile)
+        return stored is not None and stored.settled and stored.recipe == recipe
+
+    return [tile for tile in tiles if not is_settled(tile)]
+
+
+def to_transfer(
+    tiles: Sequence[Window], known: Mapping[Window, KnownTile], recipe: str, facts: Iterable[TileFacts]
+) -> list[Window]:
+    """Return those of the tiles that are not stored as their rows are now, by what was counted of them."""
+    fresh: dict[Window, dict[str, Fingerprint]] = {tile: {} for tile in tiles}
+    for fact in facts:
+        if fact.fingerprint.count:
+            fresh[fact.window][fact.version] = fact.fingerprint
+
+    def is_same(tile: Window) -> bool:
+        stored = known.get(tile)
+        return stored is not None and stored.recipe == recipe and stored.fingerprints == fresh[tile]
+
+    return [tile for tile in tiles if not is_same(tile)]
+
+
 class Read:
     """One read of a window in one snapshot: facts per tile at once, rows as batches while iterated.
+
+    ``tiles`` are those whose rows are transferred, with their ``facts``; ``unchanged`` ones are stored as they are.
+    ``recipe`` names how rows become values: a tile that another recipe made says nothing about this one.
 
     Iterate it to the end or close it (``with`` does): until then a transaction is open. ``reading`` is complete when
     all batches were taken. ``batches`` is called with a mapping for details that only the rows tell, ``elapsed`` gives
@@ -234,9 +283,13 @@ class Read:
         batches: Callable[[dict[str, Any]], Iterator[Batch]],
         close: Callable[[], None] = lambda: None,
         elapsed: Callable[[], float] = lambda: 0.0,
+        unchanged: Sequence[Window] = (),
+        recipe: str = "",
     ) -> None:
         self.tiles = tuple(tiles)
         self.facts = tuple(facts)
+        self.unchanged = tuple(unchanged)
+        self.recipe = recipe
         self._elapsed = elapsed
         self._reading = reading
         self._details: dict[str, Any] = dict(reading.details)
@@ -292,15 +345,41 @@ class RowSource(Protocol):
 class Source(RowSource, Protocol):
     """Where one model's rows come from."""
 
-    def read_inputs(self, window: Window, tiles: Sequence[Window], layout: Layout | None, *, now: datetime) -> Read:
+    def read_inputs(
+        self,
+        window: Window,
+        tiles: Sequence[Window],
+        layout: Layout | None,
+        *,
+        now: datetime,
+        known: Mapping[Window, KnownTile] = NOTHING_KNOWN,
+    ) -> Read:
         """Return the window's inputs and predictions; without a layout every column, typed by the source's own types.
 
-        Raises SourceError when nothing can be read; a single column that vanished is a fault in ``reading``.
+        Rows are transferred only of tiles that are not ``known`` as they are now. ``window`` is the time for which
+        rows are counted that belong to no window. Raises SourceError when nothing can be read; a single column that
+        vanished is a fault in ``reading``.
         """
         ...
 
-    def read_outcomes(self, window: Window, tiles: Sequence[Window], *, now: datetime) -> Read:
+    def read_outcomes(
+        self,
+        window: Window,
+        tiles: Sequence[Window],
+        *,
+        now: datetime,
+        known: Mapping[Window, KnownTile] = NOTHING_KNOWN,
+    ) -> Read:
         """Return the window's predictions with the labels known at ``now``; raises SourceError."""
+        ...
+
+    def fingerprints(
+        self, tiles: Sequence[Window], layout: Layout | None, *, now: datetime, labels: bool = False
+    ) -> Sequence[TileFacts]:
+        """Return what the rows of tiles look like, without transferring one; with ``labels`` as outcomes are read.
+
+        The fingerprints are those of a read at ``now``; the other facts are not looked for. Raises SourceError.
+        """
         ...
 
     def check(self) -> list[str]:

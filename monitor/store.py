@@ -13,7 +13,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +23,7 @@ from monitor import tables
 from monitor.copying import copy_rows
 from monitor.ledger import Run
 from monitor.record import EVERYTHING, Slice, stamp
+from monitor.window import Window
 
 #: Windows per check whose memory is kept unless told otherwise: enough to judge two days of quarter hours again.
 MEMORIES = 200
@@ -116,6 +117,13 @@ def load_reference(conn: sa.Connection, model: str, *, at: datetime) -> StoredRe
     return None if row is None else StoredReference(**row._mapping)
 
 
+def load_reference_body(conn: sa.Connection, reference_id: str) -> tuple[bytes, datetime]:
+    """A training profile that was ever in force, and when it was made."""
+    kept = tables.reference
+    row = conn.execute(sa.select(kept.c.body, kept.c.created_at).where(kept.c.reference_id == reference_id)).one()
+    return row.body, row.created_at
+
+
 def reference_id_at(conn: sa.Connection, model: str, *, at: datetime) -> str | None:
     """The id of what ``load_reference`` gives, without its megabytes."""
     found: str | None = conn.scalars(_in_force(sa.select(tables.reference.c.reference_id), model, at)).one_or_none()
@@ -164,15 +172,31 @@ class StoredTile:
     rows_clock_skewed: int = 0
     fingerprint_count: int = 0
     fingerprint_sum: int = 0
+    recipe: str = ""
     next_check_at: datetime | None = None
     revision: int = 1
 
 
 def save_tiles(conn: sa.Connection, tiles: Sequence[StoredTile]) -> None:
-    """Store tiles, replacing those of the same key; one whose fingerprint changed counts its revision up."""
+    """Store tiles, replacing those of the same key; one whose fingerprint changed counts its revision up.
+
+    Tiles of the same time that were cut differently are removed, so that no row is in two of them.
+    """
     if not tiles:
         return
     kept = tables.tile
+    for one in {(tile.model, tile.role, tile.part, tile.reference_id) for tile in tiles}:
+        same = [tile for tile in tiles if (tile.model, tile.role, tile.part, tile.reference_id) == one]
+        conn.execute(
+            DROP_OTHER_CUTS,
+            {
+                **dict(zip(("model", "role", "part", "reference_id"), one, strict=True)),
+                "starts": [tile.start for tile in same],
+                "ends": [tile.end for tile in same],
+                "since": min(tile.start for tile in same) - LONGEST_TILE,
+                "until": max(tile.end for tile in same),
+            },
+        )
     insert = postgresql.insert(kept)
     new = insert.excluded
     changed = sa.or_(new.fingerprint_count != kept.c.fingerprint_count, new.fingerprint_sum != kept.c.fingerprint_sum)
@@ -184,12 +208,25 @@ def save_tiles(conn: sa.Connection, tiles: Sequence[StoredTile]) -> None:
     fields = [field.name for field in dataclasses.fields(StoredTile) if field.name != "revision"]
     conn.execute(
         insert.on_conflict_do_update(index_elements=[column.name for column in kept.primary_key], set_=replaced),
-        [{name: getattr(tile, name) for name in fields} for tile in tiles],
+        # in one order everywhere, so that two who write the same tiles wait for each other and do not stand still
+        [
+            {name: getattr(tile, name) for name in fields}
+            for tile in sorted(tiles, key=lambda one: (one.start, one.model_version))
+        ],
     )
 
 
+DROP_OTHER_CUTS = sa.text("""
+    DELETE FROM monitor.tile AS t
+    USING unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])) AS now (starts, ends)
+    WHERE t.model = :model AND t.role = :role AND t.part = :part AND t.reference_id = :reference_id
+        AND t.start > :since AND t.start < :until
+        AND t.start < now.ends AND t."end" > now.starts AND (t.start, t."end") <> (now.starts, now.ends)
+""")
+#: No tile is wider; it bounds where one may begin that overlaps another.
+LONGEST_TILE = timedelta(days=31)
 TILE_FACTS = (
-    *("end", "body", "rows", "rows_duplicate", "rows_late", "rows_clock_skewed"),
+    *("end", "body", "recipe", "rows", "rows_duplicate", "rows_late", "rows_clock_skewed"),
     *("fingerprint_count", "fingerprint_sum", "next_check_at"),
 )
 
@@ -204,10 +241,19 @@ def load_tiles(
     start: datetime,
     end: datetime,
     slice_: Slice | None = EVERYTHING,
+    bodies: bool = True,
 ) -> list[StoredTile]:
-    """The tiles that begin in ``[start, end)``, in order of time, of all versions; of all slices if that is None."""
+    """The tiles that begin in ``[start, end)``, in order of time, of all versions; of all slices if that is None.
+
+    Without ``bodies`` they have none, which spares most of the bytes.
+    """
     kept = tables.tile
-    query = sa.select(*(kept.c[field.name] for field in dataclasses.fields(StoredTile))).where(
+    nothing = sa.literal(b"", sa.LargeBinary()).label("body")
+    names = [field.name for field in dataclasses.fields(StoredTile)]
+    columns: list[sa.ColumnElement[Any]] = [
+        nothing if name == "body" and not bodies else kept.c[name] for name in names
+    ]
+    query = sa.select(*columns).where(
         kept.c.model == model,
         kept.c.role == role,
         kept.c.part == part,
@@ -219,6 +265,75 @@ def load_tiles(
         query = query.where(kept.c.slice == slice_)
     rows = conn.execute(query.order_by(kept.c.start, kept.c.model_version))
     return [StoredTile(**{**row._mapping, "fingerprint_sum": int(row._mapping["fingerprint_sum"])}) for row in rows]
+
+
+def due_tiles(conn: sa.Connection, *, now: datetime) -> list[tuple[str, str, str]]:
+    """Model, role and part of the tiles whose rows are to be looked at again."""
+    kept = tables.tile
+    query = sa.select(kept.c.model, kept.c.role, kept.c.part).distinct().where(kept.c.next_check_at <= now)
+    return sorted((row.model, row.role, row.part) for row in conn.execute(query))
+
+
+CLAIM_TILES = sa.text("""
+    UPDATE monitor.tile AS t SET next_check_at = :until
+    FROM (
+        SELECT model, model_version, role, slice, part, reference_id, start
+        FROM monitor.tile
+        WHERE model = :model AND role = :role AND part = :part AND next_check_at <= :now
+        ORDER BY next_check_at, start, model_version
+        LIMIT :most
+        FOR UPDATE SKIP LOCKED
+    ) AS due
+    WHERE t.model = due.model AND t.model_version = due.model_version AND t.role = due.role AND t.slice = due.slice
+        AND t.part = due.part AND t.reference_id = due.reference_id AND t.start = due.start
+    RETURNING t.reference_id, t.start, t."end"
+""")
+
+
+def claim_tiles(
+    conn: sa.Connection, *, model: str, role: str, part: str, now: datetime, until: datetime, most: int
+) -> dict[str, list[Window]]:
+    """Take the pieces of time whose rows are to be looked at again, by training profile; commit before looking.
+
+    Nobody else gets them until ``until``; then a claim whose owner died comes back by itself.
+    """
+    values = {"model": model, "role": role, "part": part, "now": now, "until": until, "most": most}
+    found: dict[str, set[Window]] = {}
+    for row in conn.execute(CLAIM_TILES, values):
+        found.setdefault(row.reference_id, set()).add(Window(start=row.start, end=row.end))
+    return {reference_id: sorted(pieces) for reference_id, pieces in sorted(found.items())}
+
+
+def schedule_tiles(conn: sa.Connection, tiles: Sequence[StoredTile]) -> None:
+    """Say when tiles are looked at next; one that was built anew in the meantime keeps what its builder said."""
+    kept = tables.tile
+    for tile in sorted(tiles, key=lambda one: (one.start, one.model_version)):
+        conn.execute(
+            sa.update(kept)
+            .where(
+                *(kept.c[column.name] == getattr(tile, column.name) for column in kept.primary_key),
+                kept.c.fingerprint_count == tile.fingerprint_count,
+                kept.c.fingerprint_sum == tile.fingerprint_sum,
+            )
+            .values(next_check_at=tile.next_check_at, checked_at=sa.func.now())
+        )
+
+
+def count_recheck(conn: sa.Connection, *, model: str, role: str, part: str, day: date, **counts: float) -> None:
+    """Add to what looking at tiles again came to on a day; counts are columns of ``monitor.recheck``."""
+    kept = tables.recheck
+    insert = postgresql.insert(kept).values(model=model, role=role, part=part, day=day, **counts)
+    added = {name: kept.c[name] + insert.excluded[name] for name in counts}
+    conn.execute(insert.on_conflict_do_update(index_elements=["model", "role", "part", "day"], set_=added))
+
+
+def recheck_seconds(conn: sa.Connection, *, model: str, part: str, since: date) -> float:
+    """How long looking at a model's tiles again took since a day."""
+    kept = tables.recheck
+    query = sa.select(sa.func.sum(kept.c.seconds)).where(
+        kept.c.model == model, kept.c.part == part, kept.c.day >= since
+    )
+    return float(conn.scalars(query).one() or 0.0)
 
 
 # --- what checks remember ---

@@ -179,6 +179,9 @@ class TileColumns(sa.TypedColumns):
     rows_clock_skewed = must(BIGINT, ZERO)
     fingerprint_count = must(BIGINT, ZERO)
     fingerprint_sum = must(MONEY, ZERO)
+    #: How rows became this profile; a tile of another recipe is built anew before it is used.
+    recipe = must(TEXT, NOTHING)
+    #: Empty where there was no row: that it was looked at is stored as well.
     body = must(BYTES)
     revision = must(INTEGER, ONE)
     built_at = must(TIME, NOW)
@@ -228,6 +231,9 @@ class RunColumns(sa.TypedColumns):
     seconds = may(FLOAT)
     read_seconds = may(FLOAT)
     reread_rows = may(BIGINT)
+    rows_transferred = may(BIGINT)
+    rows_repeated = may(BIGINT)
+    rows_beyond_horizon = may(BIGINT)
     reference_id = may(TEXT)
     config_hash = may(TEXT)
     code_version = may(TEXT)
@@ -255,6 +261,28 @@ run = sa.Table(
         postgresql_where=sa.text("state IN ('planned', 'running')"),
     ),
     sa.Index("ix_run_window", "model", "window_end"),
+)
+
+
+class RecheckColumns(sa.TypedColumns):
+    model = must(TEXT, key=True)
+    role = must(TEXT, key=True)
+    part = must(TEXT, key=True)
+    day = must(sa.Date(), key=True)
+    checks = must(BIGINT, ZERO)
+    tiles = must(BIGINT, ZERO)
+    tiles_changed = must(BIGINT, ZERO)
+    tiles_put_off = must(BIGINT, ZERO)
+    windows_revised = must(BIGINT, ZERO)
+    seconds = must(FLOAT, ZERO)
+
+
+recheck = sa.Table(
+    "recheck",
+    metadata,
+    RecheckColumns,
+    one_of("role", ROLES),
+    one_of("part", ("inputs", "outcomes")),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
 
@@ -14,9 +14,17 @@ from monitor.column import Layout
 from monitor.outcome import OutcomeLayout, OutcomeProfile, outcomes_of
 from monitor.profile import Profile, profiles_of
 from monitor.reference import with_score
-from monitor.source import Batch, Fingerprint, Ints, Read, TileFacts
+from monitor.source import Batch, Fingerprint, Ints, KnownTile, Read, TileFacts
 from monitor.window import Window
 
+#: How long after a tile was due its rows are looked at again; the last time is when late rows need not be waited for.
+CHECKS = (
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=2),
+    timedelta(hours=12),
+    timedelta(hours=48),
+)
 HELD = 8  # profiles of one piece of time before they are merged: what a read holds does not grow with its rows
 
 P = TypeVar("P", Profile, OutcomeProfile)
@@ -42,17 +50,23 @@ class TileKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """The stored profile of one piece of time of one model version, with what it looked like when it was read."""
+    """The stored profile of one piece of time of one model version, with what it looked like when it was read.
+
+    One without rows has an empty body: it says that nothing was there.
+    """
 
     key: TileKey
     window: Window
     version: str = ""
+    recipe: str = ""
     body: bytes = field(repr=False)
     fingerprint: Fingerprint
     rows: int = 0
     duplicates: int = 0
     late: int = 0
     clock_skewed: int = 0
+    next_check_at: datetime | None = None
+    """When its rows are looked at again; None once it is settled."""
 
     @property
     def start(self) -> datetime:
@@ -82,12 +96,55 @@ def merge_outcomes(layout: OutcomeLayout, tiles: Iterable[Tile]) -> OutcomeProfi
     return OutcomeProfile.total(layout, [OutcomeProfile.from_bytes(layout, tile.body) for tile in tiles])
 
 
+def next_check(due: datetime, lateness: timedelta, now: datetime) -> datetime | None:
+    """Return when a tile that was due at a time is looked at again after ``now``; None once it is settled.
+
+    >>> start = datetime(2024, 5, 6)
+    >>> next_check(start, timedelta(hours=1), start + timedelta(minutes=6)) - start
+    datetime.timedelta(seconds=1800)
+    """
+    moments = [due + after for after in CHECKS if after < lateness] + [due + lateness]
+    return next((moment for moment in moments if moment > now), None)
+
+
+def known_tiles(tiles: Iterable[Tile], *, anew: bool = False) -> dict[Window, KnownTile]:
+    """Return what is known of each piece of time from its tiles of all versions; with ``anew`` nothing is settled."""
+    pieces: dict[Window, list[Tile]] = {}
+    for tile in tiles:
+        pieces.setdefault(tile.window, []).append(tile)
+    return {
+        window: KnownTile(
+            recipe=versions[0].recipe,
+            fingerprints={tile.version: tile.fingerprint for tile in versions if tile.fingerprint.count},
+            settled=not anew and all(tile.next_check_at is None for tile in versions),
+        )
+        for window, versions in pieces.items()
+        if len({tile.recipe for tile in versions}) == 1
+    }
+
+
+def emptied(key: TileKey, pieces: Sequence[Window], before: Iterable[Tile], built: Iterable[Tile]) -> list[Tile]:
+    """Return the tiles without rows of pieces of time that were read: where ``before`` there were some, or never any.
+
+    They are stored so that the last row that goes and the first that comes are seen.
+    """
+    full = {(tile.window, tile.version) for tile in built}
+    inside = set(pieces)
+    gone = {(tile.window, tile.version) for tile in before if tile.window in inside} - full
+    never = inside - {window for window, _ in full | gone}
+    nothing = Fingerprint(count=0, total=0)
+    return [
+        Tile(key=key, window=window, version=version, body=b"", fingerprint=nothing)
+        for window, version in sorted(gone | {(window, "") for window in never})
+    ]
+
+
 def changed(stored: Iterable[Tile], fresh: Iterable[TileFacts]) -> list[Window]:
     """Return the pieces of time, in order, whose rows are not what they were when the stored tiles were built.
 
-    A piece without rows has no tile: one that got its first rows, or lost its last, has changed too.
+    A piece that got its first rows, or lost its last, has changed too.
     """
-    before = {(tile.window, tile.version): tile.fingerprint for tile in stored}
+    before = {(tile.window, tile.version): tile.fingerprint for tile in stored if tile.fingerprint.count}
     now = {(facts.window, facts.version): facts.fingerprint for facts in fresh if facts.fingerprint.count}
     return sorted({at[0] for at in before.keys() | now.keys() if before.get(at) != now.get(at)})
 
@@ -113,6 +170,7 @@ def _build(read: Read, key: TileKey, profile: Callable[[Batch, Ints, int], list[
             key=key,
             window=fact.window,
             version=fact.version,
+            recipe=read.recipe,
             body=built.to_bytes(),
             fingerprint=fact.fingerprint,
             rows=fact.rows,

@@ -23,6 +23,8 @@ from monitor.installation import Installation, Monitored
 from monitor.ledger import LeaseLost, Run
 from monitor.metrics import Metrics
 from monitor.model import CatchUp
+from monitor.reading import wait_of
+from monitor.recheck import recheck_all
 from monitor.review import review
 from monitor.source import SlowReadError, SourceError
 from monitor.window import Window
@@ -62,10 +64,24 @@ class Worker:
         """Plan and evaluate everything due at ``now``, one run after the other; returns how many were done."""
         self.plan(now)
         done = 0
-        while not self.stopping.is_set() and self.work(now):
-            done += 1
+        while not self.stopping.is_set():
+            if self.work(now):
+                done += 1
+            elif not self.recheck(now):
+                break
         self.review(now)
         return done
+
+    def recheck(self, now: datetime) -> int:
+        """Look again at stored tiles that are due; returns how many windows are to be judged again because of it."""
+        found = recheck_all(self.installation, now=now)
+        if self.metrics is not None:
+            for model, looks in found.items():
+                self.metrics.observe_recheck(model, checks=len(looks), seconds=sum(look.seconds for look in looks))
+        revised = sum(look.revised for looks in found.values() for look in looks)
+        if revised:
+            self.awake.set()
+        return revised
 
     def review(self, now: datetime) -> None:
         """Put the digest of the last complete period into the outbox, once its windows are evaluated."""
@@ -120,8 +136,10 @@ class Worker:
             self.active.pop(run.run_id, None)
         if self.metrics is not None:
             seconds = time.perf_counter() - began
-            rows = 0 if done is None else done.rows
-            self.metrics.observe_run(run.model, run.part, seconds=seconds, rows=rows, failed=done is None)
+            rows, moved = (0, 0) if done is None else (done.rows, done.transferred)
+            self.metrics.observe_run(
+                run.model, run.part, seconds=seconds, rows=rows, transferred=moved, failed=done is None
+            )
         if done is not None and pipeline.is_troubled(done.alerts):
             with self.installation.engine.begin() as conn:
                 self._observe(conn, run, None, now=now)
@@ -212,6 +230,15 @@ class Worker:
         for _ in range(len(self._owed)):
             self._owed.popleft()()
 
+    def look_again(self) -> None:
+        """Look again at tiles by the clock; a lost tick is made up for by the next."""
+        try:
+            self.recheck(self.clock())
+        except sa.exc.SQLAlchemyError as error:
+            if not schema.is_outage(error):
+                raise
+            self.missed(error)
+
     def start(self) -> list[threading.Thread]:
         """Start the evaluators and return their threads."""
         threads = [threading.Thread(target=self.loop, name=f"evaluator-{i}", daemon=True) for i in range(EVALUATORS)]
@@ -246,13 +273,6 @@ def first_line(error: Exception) -> str:
 def stages(watched: Monitored) -> tuple[Stage, ...]:
     """Return the stages a model has: outcomes only where there is an outcome feed."""
     return (Stage.INPUTS, Stage.OUTCOMES) if watched.section.source.outcome else (Stage.INPUTS,)
-
-
-def wait_of(watched: Monitored, stage: Stage) -> timedelta:
-    """Return how long after its end a window is due."""
-    outcome = watched.section.source.outcome
-    mature = outcome.matures_after if stage is Stage.OUTCOMES and outcome is not None else timedelta(0)
-    return watched.section.lag + mature
 
 
 def due_windows(

@@ -37,6 +37,8 @@ SQL |= {
 TOP = {
     "announcement",
     "evaluation",
+    "reading",
+    "recheck",
     "vitals",
     "pipeline",
     "review",

@@ -367,17 +367,19 @@ def _log(evidence: Evidence) -> list[Finding]:
     """Return findings on rows of the log as such: duplicates, impossible times, rows that came too late."""
     reading = evidence.reading
     rows = max(reading.rows, evidence.current.rows)
-    if not rows:
+    if not rows and not reading.beyond_horizon:
         return []
     findings = []
     for subject, count, words in (
         ("duplicates", reading.duplicates, "rows repeat an id of the same window and were left out"),
         ("clock skew", reading.clock_skewed, "rows were logged before they happened or lie in the future"),
         ("times", reading.null_times, "rows have no time and belong to no window"),
-        ("late rows", reading.late, "rows came later than the configured lateness"),
+        ("repeated ids", reading.repeats, "ids occur in another tile as well and are counted in each"),
+        ("late rows", reading.beyond_horizon, "rows came later than the configured lateness and belong to no window"),
     ):
-        share = count / (rows + (count if subject in ("duplicates", "times") else 0))
-        bad = share >= ROWS_INFO
+        lost = subject == "late rows"  # that even one row is nowhere is to be seen; a message takes more
+        share = count / max(1, rows + (count if lost or subject in ("duplicates", "times") else 0))
+        bad = share >= ROWS_INFO or (lost and count > 0)
         findings.append(
             Finding(
                 check="quality",
@@ -390,7 +392,7 @@ def _log(evidence: Evidence) -> list[Finding]:
                 family="quality:log",
                 cause=Cause.DATA,
                 value=share,
-                threshold=ROWS_INFO,
+                threshold=0.0 if lost else ROWS_INFO,
                 threshold_source=ThresholdSource.DEFAULT,
                 n_current=rows,
                 message=f"{count} {words} ({share:.1%})" if bad else "",

@@ -10,10 +10,10 @@ import typer
 from monitor.check import Stage
 from monitor.command import CommandError, ConfigOption, ExitCode, configuration, console, now, say, span
 from monitor.installation import opened
+from monitor.reading import wait_of
 from monitor.report import ReportError
 from monitor.reporting import make_report
 from monitor.window import Window
-from monitor.worker import wait_of
 
 
 def add_to(app: typer.Typer) -> None:

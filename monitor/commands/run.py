@@ -36,8 +36,9 @@ from monitor.evaluation import current_reference, fits
 from monitor.failpoint import FailpointError
 from monitor.heavy import refuse_heavy
 from monitor.installation import Installation, Monitored, load_config, opened, register
+from monitor.reading import wait_of
 from monitor.window import Window
-from monitor.worker import Worker, plan_anew, wait_of
+from monitor.worker import Worker, plan_anew
 
 if TYPE_CHECKING:
     from monitor.daemon import Daemon

@@ -16,7 +16,8 @@ from monitor.check import Stage
 from monitor.demo import flights, serving
 from monitor.demo.fault import injected_on
 from monitor.demo.flights import Flights, local_midnight
-from monitor.worker import Worker, wait_of
+from monitor.reading import wait_of
+from monitor.worker import Worker
 
 
 @dataclass(kw_only=True)

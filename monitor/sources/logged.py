@@ -20,7 +20,11 @@ SMALL = 1_000_000  # rows up to which a table may be read for such a count witho
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """A log table with its columns found in the catalog. ``model`` filters the tables that all models share."""
+    """A log table with its columns found in the catalog. ``model`` filters the tables that all models share.
+
+    ``by_value`` tells rows apart by what they hold, as in a view, and not by their version: where labels are written
+    into the log itself, each label makes a new version of a row whose inputs stay what they were.
+    """
 
     table: TableDescription
     time: ColumnDescription
@@ -29,6 +33,7 @@ class Log:
     role: ColumnDescription | None = None
     logged_at: ColumnDescription | None = None
     model: str | None = None
+    by_value: bool = False
 
     @property
     def unique(self) -> bool:
@@ -92,7 +97,7 @@ class Log:
             sql.SQL("({c} >= {a} AND {c} < {b})").format(
                 c=column, a=self.moment(window.start), b=self.moment(min(window.end, until))
             )
-            for window in windows
+            for window in joined_windows(windows)
             if window.start < until
         ]
         if not ranges:
@@ -102,18 +107,44 @@ class Log:
     def row_hash(
         self, alias: str, used: Iterable[ColumnDescription], also: Iterable[sql.Composable] = ()
     ) -> sql.Composable:
-        """Return a 64-bit hash of a row's key and version; on views, of the columns that are used."""
-        columns = {self.id.name: self.id} | {c.name: c for c in (self.role, self.version) if c is not None}
+        """Return a 64-bit hash of a row's key and version; without versions, of the columns that are used.
+
+        ``also`` are further 64-bit numbers to hash with it, NULL as 0.
+        """
+        hashed = (
+            self._version_hash(alias)
+            if has_row_versions(self.table) and not self.by_value
+            else self._value_hash(alias, used)
+        )
+        for number in also:
+            hashed = sql.SQL("hashint8extended(coalesce({}, 0), {})").format(number, hashed)
+        return hashed
+
+    def _version_hash(self, alias: str) -> sql.Composable:
+        """Hash id and ``xmin``; role and version of the model cannot change without a new ``xmin``.
+
+        There is no cast from xid to a number but through text, which takes twice as long as all else. The distance
+        from the first transaction to that of the row, modulo 2³², is the same number and stays it.
+        """
+        xid = sql.SQL("((age({})::int8 - age('3'::xid)) & 4294967295)").format(sql.Identifier(alias, "xmin"))
+        key = sql.Identifier(alias, self.id.name)
+        match self.id.base:
+            case "uuid":
+                hashed = sql.SQL("uuid_hash_extended({}, {})")
+            case "int2" | "int4" | "int8":
+                hashed = sql.SQL("hashint8extended({}, {})")
+            case _:
+                hashed = sql.SQL("hashtextextended({}::text, {})")
+        return sql.SQL("coalesce({}, {})").format(hashed.format(key, xid), xid)
+
+    def _value_hash(self, alias: str, used: Iterable[ColumnDescription]) -> sql.Composable:
+        columns = {c.name: c for c in (self.id, self.role, self.version, self.time, *used) if c is not None}
         parts: list[sql.Composable] = []
-        if not has_row_versions(self.table):
-            columns |= {column.name: column for column in (self.time, *used)}
         for column in columns.values():
             name = sql.Identifier(alias, column.name)
             hashable = column.family is not Family.OTHER and column.base != "json"
             parts.append(name if hashable else sql.SQL("{}::text").format(name))
-        if has_row_versions(self.table):
-            parts.append(sql.Identifier(alias, "xmin"))
-        return sql.SQL("hash_record_extended(ROW({}), 0)").format(sql.SQL(", ").join([*parts, *also]))
+        return sql.SQL("hash_record_extended(ROW({}), 0)").format(sql.SQL(", ").join(parts))
 
     def relation(
         self, alias: str, condition: sql.Composable, tiles: Sequence[Window], *, repeated: bool
@@ -196,11 +227,31 @@ class Log:
             condition=condition,
         )
 
-    def distinct_ids(self, condition: sql.Composable) -> sql.Composable:
-        """Return the statement that counts the distinct ids of all rows: as many as rows, and no key is repeated."""
-        return sql.SQL("SELECT count(DISTINCT hashtextextended({}::text, 0)) FROM {} AS p WHERE {}").format(
-            sql.Identifier("p", self.id.name), self.table.identifier, condition
+    def keys(self, condition: sql.Composable) -> sql.Composable:
+        """Return the statement that counts ids and distinct keys: as many, and no key is repeated."""
+        return sql.SQL("SELECT count({id}), count(DISTINCT {key}) FROM {table} AS p WHERE {condition}").format(
+            id=sql.Identifier("p", self.id.name), key=self._key("p"), table=self.table.identifier, condition=condition
         )
+
+    def repeats(self, condition: sql.Composable, tiles: Sequence[Window]) -> sql.Composable:
+        """Return the statement that counts how often a key occurs in one more tile than its first."""
+        return sql.SQL(
+            "SELECT coalesce(sum(n - 1), 0)::bigint FROM (SELECT count(DISTINCT {tile}) AS n FROM {table} AS p "
+            "WHERE {condition} AND {id} IS NOT NULL GROUP BY {key}) AS x"
+        ).format(
+            tile=self.tile("p", tiles),
+            table=self.table.identifier,
+            condition=condition,
+            id=sql.Identifier("p", self.id.name),
+            key=self._key("p"),
+        )
+
+    def _key(self, alias: str) -> sql.Composable:
+        """Return the hash of a row's key among the rows of one role, NULL without an id."""
+        key = sql.SQL("hashtextextended({}::text, 0)").format(sql.Identifier(alias, self.id.name))
+        if self.version is None:
+            return key
+        return sql.SQL("hashtextextended({}, {})").format(self.version_of(alias), key)
 
     def strays(self, window: Window, now: datetime, role: str | None) -> sql.Composable:
         """Return the statement that counts rows that no window will hold: without a time, and from the future.
@@ -233,6 +284,46 @@ class Log:
             for condition in conditions
         ]
         return sql.SQL("SELECT {}").format(sql.SQL(", ").join(counts))
+
+    def beyond(self, window: Window, lateness: timedelta, role: str | None) -> sql.Composable | None:
+        """Return the statement that counts rows logged in a window for a time more than ``lateness`` before.
+
+        None where nothing says when rows were logged, or where finding them would read a large table.
+        """
+        rows = self.table.approximate_rows
+        if self.logged_at is None or not (
+            self.table.has_range_index(self.logged_at.name) or rows is None or rows < SMALL
+        ):
+            return None
+        logged = sql.Identifier("p", self.logged_at.name)
+        conditions = [
+            sql.SQL("{c} >= {a}::timestamptz AND {c} < {b}::timestamptz").format(
+                c=logged,
+                a=sql.Literal(window.start.astimezone(UTC).isoformat()),
+                b=sql.Literal(window.end.astimezone(UTC).isoformat()),
+            ),
+            sql.SQL("{t} < {until} AND {t} > '-infinity' AND {l} > {t} + {span}::interval").format(
+                t=sql.Identifier("p", self.time.name),
+                until=self.moment(window.end - lateness),
+                l=logged,
+                span=_span(lateness),
+            ),
+            *self.mine("p", role),
+        ]
+        return sql.SQL("SELECT count(*) FROM (SELECT 1 FROM {} AS p WHERE {} LIMIT {}) AS x").format(
+            self.table.identifier, sql.SQL(" AND ").join(conditions), sql.Literal(COUNTED)
+        )
+
+
+def joined_windows(windows: Iterable[Window]) -> list[Window]:
+    """Return the same time in as few windows as possible, in order."""
+    found: list[Window] = []
+    for window in sorted(windows):
+        if found and window.start <= found[-1].end:
+            found[-1] = Window(start=found[-1].start, end=max(window.end, found[-1].end))
+        else:
+            found.append(window)
+    return found
 
 
 def _span(length: timedelta) -> sql.Literal:

@@ -19,17 +19,21 @@ import psycopg
 from psycopg import sql
 
 from monitor.column import Layout
-from monitor.logtable import SourceSection
+from monitor.logtable import OutcomeSection, SourceSection
 from monitor.model import ModelSection
 from monitor.source import (
+    NOTHING_KNOWN,
     Batch,
     ColumnFault,
     Fingerprint,
+    KnownTile,
     Read,
     Reading,
     SourceError,
     TileFacts,
     concatenate,
+    to_look_at,
+    to_transfer,
 )
 from monitor.sources import selection
 from monitor.sources.arrow import Decoding
@@ -42,15 +46,31 @@ from monitor.sources.catalog import (
     json_keys,
     quote,
 )
-from monitor.sources.logged import CHAMPION, FUTURE, Log
-from monitor.sources.rows import batch_of, id_field, select_rows
+from monitor.sources.logged import CHAMPION, FUTURE, Log, joined_windows
+from monitor.sources.rows import batch_of, id_field, recipe_of, select_rows
 from monitor.sources.selection import Field, find, missing_column
 from monitor.sources.session import Session, Sessions, explained, libpq_url, patient
 from monitor.sources.truth import Truth, joined, label_counts, label_facts, same_id, truth_fields
 from monitor.window import Window
 
 ROWS = 65_536  # of a batch: its columns then fit the processor's cache
+ALWAYS = datetime(9999, 1, 1, tzinfo=UTC)
 BUILTIN_OTHER = ("id", "trace_id", "model", "latency_ms", "score", "scores", "prediction", "value")
+
+
+Counted = list[tuple[Any, ...]]
+"""Rows of ``Log.facts``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What a read has decided before it transfers rows."""
+
+    tiles: Sequence[Window]
+    wanted: Sequence[Window]
+    facts: Sequence[TileFacts]
+    recipe: str
+    began: float
 
 
 def source_for(model: ModelSection, store_url: str, *, name: str = "") -> PostgresSource:
@@ -85,35 +105,54 @@ class PostgresSource:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def read_inputs(self, window: Window, tiles: Sequence[Window], layout: Layout | None, *, now: datetime) -> Read:
+    def read_inputs(
+        self,
+        window: Window,
+        tiles: Sequence[Window],
+        layout: Layout | None,
+        *,
+        now: datetime,
+        known: Mapping[Window, KnownTile] = NOTHING_KNOWN,
+    ) -> Read:
         """Return the inputs and predictions of the rows in ``tiles``; see ``Source.read_inputs``."""
         began = clock.monotonic()
         session = self._sessions.begin()
         try:
-            log = self._log(session)
+            log = self._inputs_log(session)
             chosen = self._select(log, layout)
             answers, answer_faults = self._answers(log)
+            fields = [*chosen.fields, *answers]
+            recipe = recipe_of(fields, self.section.prediction)
             used = [*chosen.columns, *_used(log.table, self.section.prediction.columns().values())]
-            condition = log.within("p", tiles, now + FUTURE, self.role)
-            facts, null_ids, last = self._facts(session, log, condition, tiles, used)
+            asked = to_look_at(tiles, known, recipe)
+            counted = self._count(session, log, asked, used, now)
+            wanted = to_transfer(asked, known, recipe, _facts(counted, asked))
+            facts, repeats = self._once(session, log, wanted, _of(counted, asked, wanted), used, now)
             reading = Reading(
-                rows=sum(f.rows for f in facts),
-                duplicates=sum(f.duplicates for f in facts),
-                late=sum(f.late for f in facts),
-                last_row_at=last,
+                **_sums(facts),
+                repeats=repeats,
+                last_row_at=_last(counted),
                 faults=(*self._missing_log_columns(log.table), *chosen.faults, *answer_faults),
-                details={"types": dict(chosen.types), "null_ids": null_ids},
+                details={"types": dict(chosen.types), "null_ids": _null_ids(counted)},
             )
-            reading = _with_strays(reading, facts, self._strays(session, log, window, now))
+            reading = self._with_strays(session, log, reading, window, now)
         except BaseException:
             session.end()
             raise
-        fields = [*chosen.fields, *answers]
-        relation, rows = log.relation("p", condition, tiles, repeated=reading.duplicates > 0)
+        condition = log.within("p", wanted, now + FUTURE, self.role)
+        relation, rows = log.relation("p", condition, wanted, repeated=reading.duplicates > 0)
         statement = select_rows(log, relation, rows, fields)
-        return self._read(session, statement, chosen.fields, tiles, facts, reading, began)
+        plan = _Plan(tiles=tiles, wanted=wanted, facts=facts, recipe=recipe, began=began)
+        return self._read(session, statement, chosen.fields, plan, reading)
 
-    def read_outcomes(self, window: Window, tiles: Sequence[Window], *, now: datetime) -> Read:
+    def read_outcomes(
+        self,
+        window: Window,
+        tiles: Sequence[Window],
+        *,
+        now: datetime,
+        known: Mapping[Window, KnownTile] = NOTHING_KNOWN,
+    ) -> Read:
         """Return the predictions of ``tiles`` with the labels known at ``now``; see ``Source.read_outcomes``."""
         began = clock.monotonic()
         session = self._sessions.begin()
@@ -121,43 +160,55 @@ class PostgresSource:
             log = self._log(session)
             truth = self._truth(session, log)
             answers, faults = self._answers(log)
-            used = _used(log.table, self.section.prediction.columns().values())
-            if truth.table is None:
-                used += _used(log.table, [truth.label.written, *([truth.time.name] if truth.time else [])])
-            condition = log.within("p", tiles, now + FUTURE, self.role)
-            facts, null_ids, last = self._facts(session, log, condition, tiles, used)
-            relation, rows = log.relation("p", condition, tiles, repeated=any(f.duplicates for f in facts))
+            used = self._used_outcomes(log, truth)
+            # Where a label counts as known is an argument of each read and no part of how rows become values.
+            recipe = recipe_of([*answers, *truth_fields(log, truth, ALWAYS)], self.section.prediction)
+            asked = to_look_at(tiles, known, recipe)
+            seen = self._labelled(session, log, truth, asked, used, now)
+            wanted = to_transfer(asked, known, recipe, seen)
+            counted = self._count(session, log, wanted, used, now)
+            facts, repeats = self._once(session, log, wanted, counted, used, now)
+            condition = log.within("p", wanted, now + FUTURE, self.role)
+            relation, rows = log.relation("p", condition, wanted, repeated=any(f.duplicates for f in facts))
             pairs = joined(relation, truth, log, now)
-            found = label_facts(session.rows(label_counts(log, truth, pairs, rows, tiles, now, used)), tiles)
-            corrected = any(found[f.window, f.version][0] > f.rows for f in facts)
-            facts = [_with_labels(fact, *found[fact.window, fact.version][1:]) for fact in facts]
+            prints = {(fact.window, fact.version): fact.fingerprint for fact in seen}
+            # As many pairs as rows, and no prediction has two labels.
+            corrected = any(prints[f.window, f.version].count > f.fingerprint.count for f in facts)
+            facts = [replace(fact, fingerprint=prints[fact.window, fact.version]) for fact in facts]
             reading = Reading(
-                rows=sum(f.rows for f in facts),
-                duplicates=sum(f.duplicates for f in facts),
-                late=sum(f.late for f in facts),
-                clock_skewed=sum(f.clock_skewed for f in facts),
-                labels=0,
+                **_sums(facts),
+                repeats=repeats,
                 labels_without_prediction=self._orphans(session, log, truth, window),
-                last_row_at=last,
+                last_row_at=_last(counted),
                 faults=tuple(faults),
-                details={"null_ids": null_ids, "corrected_labels": corrected},
+                details={"null_ids": _null_ids(counted), "corrected_labels": corrected},
             )
         except BaseException:
             session.end()
             raise
         fields = [*answers, *truth_fields(log, truth, now)]
         statement = select_rows(log, pairs, rows, fields, latest=truth if corrected else None)
-        return self._read(session, statement, (), tiles, facts, reading, began)
+        plan = _Plan(tiles=tiles, wanted=wanted, facts=facts, recipe=recipe, began=began)
+        return self._read(session, statement, (), plan, reading)
+
+    def fingerprints(
+        self, tiles: Sequence[Window], layout: Layout | None, *, now: datetime, labels: bool = False
+    ) -> list[TileFacts]:
+        """Return what the rows of tiles look like, without transferring one; see ``Source.fingerprints``."""
+        session = self._sessions.begin()
+        try:
+            if labels:
+                log = self._log(session)
+                truth = self._truth(session, log)
+                return self._labelled(session, log, truth, tiles, self._used_outcomes(log, truth), now)
+            log = self._inputs_log(session)
+            used = [*self._select(log, layout).columns, *_used(log.table, self.section.prediction.columns().values())]
+            return _facts(self._count(session, log, tiles, used, now), tiles)
+        finally:
+            session.end()
 
     def _read(
-        self,
-        session: Session,
-        statement: sql.Composable,
-        features: Sequence[Field],
-        tiles: Sequence[Window],
-        facts: Sequence[TileFacts],
-        reading: Reading,
-        began: float,
+        self, session: Session, statement: sql.Composable, features: Sequence[Field], plan: _Plan, reading: Reading
     ) -> Read:
         def batches(details: dict[str, Any]) -> Iterator[Batch]:
             if reading.rows:
@@ -165,12 +216,14 @@ class PostgresSource:
                     yield batch_of(arrow, self.section.prediction, features, details)
 
         return Read(
-            tiles=tiles,
-            facts=facts,
+            tiles=plan.wanted,
+            facts=plan.facts,
             reading=reading,
             batches=batches,
             close=session.end,
-            elapsed=lambda: clock.monotonic() - began,
+            elapsed=lambda: clock.monotonic() - plan.began,
+            unchanged=[tile for tile in plan.tiles if tile not in set(plan.wanted)],
+            recipe=plan.recipe,
         )
 
     def sample(
@@ -183,7 +236,7 @@ class PostgresSource:
         layout: Layout | None = None,
     ) -> Batch:
         """Return at most ``limit`` rows of the windows with their ids: those of the smallest hash of the id."""
-        windows = _merged(windows)
+        windows = joined_windows(windows)
         session = self._sessions.begin()
         try:
             log = self._log(session)
@@ -272,6 +325,15 @@ class PostgresSource:
 
     # --- resolving names ----------------------------------------------------------------------------------------------
 
+    def _inputs_log(self, session: Session) -> Log:
+        """Return the log as inputs are read from it: a label that is written into a row does not change its inputs."""
+        outcome = self.section.outcome
+        return replace(self._log(session), by_value=outcome is not None and self._own(outcome))
+
+    def _own(self, outcome: OutcomeSection) -> bool:
+        """Whether outcomes are columns of the log itself."""
+        return outcome.table is None or (outcome.table == self.section.table and outcome.id == self.section.id)
+
     def _log(self, session: Session) -> Log:
         table = self._describe(session, self.section.table, "source.table")
         section = self.section
@@ -317,7 +379,7 @@ class PostgresSource:
                 f"{self.model or 'This model'} has no source.outcome; name the table and column of labels."
             )
         written = outcome.label or outcome.value or ""
-        own = outcome.table is None or (outcome.table == self.section.table and outcome.id == self.section.id)
+        own = self._own(outcome)
         table = log.table if own else self._describe(session, outcome.table or "", "source.outcome.table")
         label = find(table, written)
         if label is None:
@@ -411,25 +473,92 @@ class PostgresSource:
 
     # --- counting and decoding ----------------------------------------------------------------------------------------
 
-    def _facts(
+    def _count(
         self,
         session: Session,
         log: Log,
-        condition: sql.Composable,
         tiles: Sequence[Window],
         used: Sequence[ColumnDescription],
-    ) -> tuple[list[TileFacts], int, datetime | None]:
-        counted = session.rows(log.facts(condition, tiles, used, self.lateness, repeated=False))
-        ids = sum(row[2] - row[5] for row in counted)
-        if ids and not log.unique and session.rows(log.distinct_ids(condition))[0][0] < ids:
-            counted = session.rows(log.facts(condition, tiles, used, self.lateness, repeated=True))
-        return _facts(counted, tiles)
+        now: datetime,
+        *,
+        repeated: bool = False,
+    ) -> Counted:
+        """Count rows per tile and version; see ``Log.facts``."""
+        if not tiles:
+            return []
+        condition = log.within("p", tiles, now + FUTURE, self.role)
+        return session.rows(log.facts(condition, tiles, used, self.lateness, repeated=repeated))
 
-    def _strays(self, session: Session, log: Log, window: Window, now: datetime) -> tuple[int, int] | None:
-        if not log.countable:
-            return None
-        ((null_times, future),) = session.rows(log.strays(window, now, self.role))
-        return null_times, future
+    def _once(
+        self,
+        session: Session,
+        log: Log,
+        tiles: Sequence[Window],
+        counted: Counted,
+        used: Sequence[ColumnDescription],
+        now: datetime,
+    ) -> tuple[list[TileFacts], int]:
+        """Return the facts of tiles with what repeats within them, and how many keys occur in another tile as well.
+
+        The time before the first tile is looked at as well where an index makes that cheap, so that a repeat across
+        its beginning is found.
+        """
+        ids = sum(row[2] - row[5] for row in counted)
+        if not ids or log.unique:
+            return _facts(counted, tiles), 0
+        around = list(tiles)
+        if log.indexed and selection.has_row_versions(log.table):
+            around.insert(0, Window(start=tiles[0].start - tiles[0].length, end=tiles[0].start))
+        condition = log.within("p", around, now + FUTURE, self.role)
+        ((rows, distinct),) = session.rows(log.keys(condition))
+        if rows == distinct:
+            return _facts(counted, tiles), 0
+        ((repeats,),) = session.rows(log.repeats(condition, around))
+        return _facts(self._count(session, log, tiles, used, now, repeated=True), tiles), int(repeats)
+
+    def _used_outcomes(self, log: Log, truth: Truth) -> list[ColumnDescription]:
+        used = _used(log.table, self.section.prediction.columns().values())
+        if truth.table is None:
+            used += _used(log.table, [truth.label.written, *([truth.time.name] if truth.time else [])])
+        return used
+
+    def _labelled(
+        self,
+        session: Session,
+        log: Log,
+        truth: Truth,
+        tiles: Sequence[Window],
+        used: Sequence[ColumnDescription],
+        now: datetime,
+    ) -> list[TileFacts]:
+        """Return the fingerprints of predictions with their labels, repeats included."""
+        if not tiles:
+            return []
+        condition = log.within("p", tiles, now + FUTURE, self.role)
+        named = sql.SQL("{} AS p").format(log.table.identifier)
+        pairs = joined(named, truth, log, now)
+        return label_facts(session.rows(label_counts(log, truth, pairs, condition, tiles, now, used)), tiles)
+
+    def _with_strays(self, session: Session, log: Log, reading: Reading, window: Window, now: datetime) -> Reading:
+        """Return the reading with the rows that no window will hold, where counting them is affordable."""
+        details = dict(reading.details)
+        null_times = future = beyond = 0
+        if log.countable:
+            ((null_times, future),) = session.rows(log.strays(window, now, self.role))
+        else:
+            details["strays"] = "not counted: no index"
+        statement = log.beyond(window, self.lateness, self.role)
+        if statement is not None:
+            ((beyond,),) = session.rows(statement)
+        elif log.logged_at is not None:
+            details["beyond_horizon"] = f"not counted: no index on {log.logged_at.name}"
+        return replace(
+            reading,
+            null_times=null_times,
+            clock_skewed=reading.clock_skewed + future,
+            beyond_horizon=beyond,
+            details=details,
+        )
 
     def _orphans(self, session: Session, log: Log, truth: Truth, window: Window) -> int:
         """Count labels known in this window whose prediction nobody logged; only where an index makes it cheap."""
@@ -472,8 +601,8 @@ def _stamp(session: Session, table: TableDescription) -> str:
     return str(rows[0][0]) if rows else ""
 
 
-def _facts(rows: Sequence[tuple[Any, ...]], tiles: Sequence[Window]) -> tuple[list[TileFacts], int, datetime | None]:
-    """Return facts per tile and version in order, the rows without id, and the time of the last row."""
+def _facts(rows: Counted, tiles: Sequence[Window]) -> list[TileFacts]:
+    """Return facts per tile and version, in order."""
     found = []
     for tile, version, count, total, distinct, null_ids, late, skewed, _ in rows:
         duplicates = count - null_ids - distinct
@@ -488,36 +617,32 @@ def _facts(rows: Sequence[tuple[Any, ...]], tiles: Sequence[Window]) -> tuple[li
                 fingerprint=Fingerprint(count=count, total=int(total)),
             )
         )
-    last = max((_moment(row[8]) for row in rows if row[8] is not None), default=None)
-    return sorted(found, key=lambda f: (f.window, f.version)), sum(row[5] for row in rows), last
+    return sorted(found, key=lambda f: (f.window, f.version))
+
+
+def _of(rows: Counted, asked: Sequence[Window], wanted: Sequence[Window]) -> Counted:
+    """Return what was counted of some of the tiles, by their places among these."""
+    place = {tile: i for i, tile in enumerate(wanted)}
+    return [(place[asked[row[0]]], *row[1:]) for row in rows if asked[row[0]] in place]
+
+
+def _sums(facts: Sequence[TileFacts]) -> dict[str, int]:
+    names = ("rows", "duplicates", "late", "clock_skewed")
+    return {name: sum(getattr(fact, name) for fact in facts) for name in names}
+
+
+def _null_ids(rows: Counted) -> int:
+    return sum(row[5] for row in rows)
+
+
+def _last(rows: Counted) -> datetime | None:
+    return max((_moment(row[8]) for row in rows if row[8] is not None), default=None)
 
 
 def _moment(value: date) -> datetime:
     """Return a time, or the beginning of a date, as an aware time; without a zone it is UTC."""
     moment = value if isinstance(value, datetime) else datetime.combine(value, time())
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _with_strays(reading: Reading, facts: Sequence[TileFacts], strays: tuple[int, int] | None) -> Reading:
-    skewed = sum(fact.clock_skewed for fact in facts)
-    if strays is None:
-        return replace(reading, clock_skewed=skewed, details={**reading.details, "strays": "not counted: no index"})
-    null_times, future = strays
-    return replace(reading, null_times=null_times, clock_skewed=skewed + future)
-
-
-def _with_labels(fact: TileFacts, total: int) -> TileFacts:
-    return replace(fact, fingerprint=Fingerprint(count=fact.fingerprint.count, total=total))
-
-
-def _merged(windows: Sequence[Window]) -> list[Window]:
-    found: list[Window] = []
-    for window in sorted(windows):
-        if found and window.start <= found[-1].end:
-            found[-1] = Window(start=found[-1].start, end=max(window.end, found[-1].end))
-        else:
-            found.append(window)
-    return found
 
 
 def _index_advice(table: TableDescription, column: str, why: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,6 +67,13 @@ def select_rows(
     return sql.SQL("SELECT * FROM ({}) AS s ORDER BY {}, {} LIMIT {}").format(
         statement, drawn, sql.Identifier("monitor time"), sql.Literal(limit)
     )
+
+
+def recipe_of(fields: Sequence[Field], prediction: PredictionSection) -> str:
+    """Return what changes whenever the same rows would become other values: expressions, decoding, cut-off, classes."""
+    parts = [f"{field.name}={field.expression.as_string(None)}:{field.decoding.value}" for field in fields]
+    text = "\n".join([*parts, prediction.model_dump_json()])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def id_field(log: Log) -> Field:

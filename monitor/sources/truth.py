@@ -9,6 +9,7 @@ from typing import Any
 
 from psycopg import sql
 
+from monitor.source import Fingerprint, TileFacts
 from monitor.sources import selection
 from monitor.sources.arrow import Decoding
 from monitor.sources.catalog import ColumnDescription, Family, TableDescription
@@ -115,7 +116,7 @@ def label_counts(
             else sql.SQL("hashtextextended({}::text, 0)").format(selection.value(truth.label, "o"))
         )
     elif truth.time is not None:
-        also.append(is_known(log, truth, now))
+        also.append(sql.SQL("({})::int::int8").format(is_known(log, truth, now)))
     return sql.SQL(
         "SELECT {tile}, {version}, count(*), coalesce(sum({hash}), 0)::text FROM {joined} "
         "WHERE {condition} GROUP BY 1, 2"
@@ -128,6 +129,9 @@ def label_counts(
     )
 
 
-def label_facts(rows: Sequence[tuple[Any, ...]], tiles: Sequence[Window]) -> dict[tuple[Window, str], tuple[int, int]]:
-    """Return joined rows and sum of hashes per tile and version, from the rows of ``label_counts``."""
-    return {(tiles[tile], version): (count, int(total)) for tile, version, count, total in rows}
+def label_facts(rows: Sequence[tuple[Any, ...]], tiles: Sequence[Window]) -> list[TileFacts]:
+    """Return the fingerprints of predictions with their labels, from the rows of ``label_counts``."""
+    return [
+        TileFacts(window=tiles[tile], version=version, fingerprint=Fingerprint(count=count, total=int(total)))
+        for tile, version, count, total in rows
+    ]

@@ -12,8 +12,9 @@ import pytest
 from monitor.check import Stage
 from monitor.installation import Monitored, monitored
 from monitor.model import ModelSection
+from monitor.reading import wait_of
 from monitor.window import Window
-from monitor.worker import due_windows, stages, wait_of
+from monitor.worker import due_windows, stages
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -212,15 +212,23 @@ def test_rows_that_stop_early_are_told_once_the_usual_gap_is_known() -> None:
 
 
 def test_repeated_skewed_untimed_and_late_rows_are_counted() -> None:
-    reading = Reading(rows=600, duplicates=60, clock_skewed=6, null_times=1, late=0)
+    reading = Reading(rows=600, duplicates=60, clock_skewed=6, null_times=1, repeats=7, beyond_horizon=0)
     judgement = on(readings={56: reading})
     found = {f.subject: (f.verdict.value, f.severity.value) for f in judgement.findings if f.family == "quality:log"}
     assert found == {
         "duplicates": ("warning", "warning"),
         "clock skew": ("warning", "info"),
         "times": ("ok", "info"),
+        "repeated ids": ("warning", "info"),
         "late rows": ("ok", "info"),
     }
+
+
+@pytest.mark.parametrize(("rows", "lost", "severity"), [(600, 1, "info"), (600, 60, "warning")])
+def test_even_one_row_that_belongs_to_no_window_any_more_is_told(rows: int, lost: int, severity: str) -> None:
+    found = about(on(readings={56: Reading(rows=rows, beyond_horizon=lost)}), "late rows")
+    assert (found.verdict.value, found.severity.value) == ("warning", severity)
+    assert "belong to no window" in found.message
 
 
 def test_wrong_options_are_refused() -> None:
