@@ -55,6 +55,7 @@ from monitor.window import Window
 
 ROWS = 65_536  # of a batch: its columns then fit the processor's cache
 ALWAYS = datetime(9999, 1, 1, tzinfo=UTC)
+LONG_AGO = Window(start=datetime(2000, 1, 1, tzinfo=UTC), end=datetime(2000, 1, 2, tzinfo=UTC))
 BUILTIN_OTHER = ("id", "trace_id", "model", "latency_ms", "score", "scores", "prediction", "value")
 
 
@@ -302,6 +303,8 @@ class PostgresSource:
             name = log.table.qualified
             if not log.indexed and selection.has_row_versions(log.table):
                 problems.append(_index_advice(log.table, log.time.name, "every window reads the whole table"))
+            if log.logged_at is not None and log.beyond(LONG_AGO, self.lateness, self.role) is None:
+                problems.append(_index_advice(log.table, log.logged_at.name, "rows that come too late go uncounted"))
             if log.time.base != "timestamptz":
                 problems.append(f"{name}.{log.time.name} is {log.time.type}: its values are taken as UTC.")
             if self.section.outcome is not None:
