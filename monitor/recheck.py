@@ -91,10 +91,10 @@ def _look(
         for tile in load(installation, key, Window(start=pieces[0].start, end=pieces[-1].end), bodies=False)
         if tile.window in set(pieces)
     ]
+    layout, labels = _reference(installation, key).layout, key.part is TilePart.OUTCOMES
     began = clock.perf_counter()
     facts: Sequence[TileFacts] = ()
     if looked:
-        layout, labels = _reference(installation, key).layout, key.part is TilePart.OUTCOMES
         facts = installation.source(watched.name).fingerprints(looked, layout, now=now, labels=labels)
     seconds = clock.perf_counter() - began
     different = changed([tile for tile in tiles if tile.window in set(looked)], facts)

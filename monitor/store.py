@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -313,7 +314,7 @@ def schedule_tiles(conn: sa.Connection, tiles: Sequence[StoredTile]) -> None:
             .where(
                 *(kept.c[column.name] == getattr(tile, column.name) for column in kept.primary_key),
                 kept.c.fingerprint_count == tile.fingerprint_count,
-                kept.c.fingerprint_sum == tile.fingerprint_sum,
+                kept.c.fingerprint_sum == Decimal(tile.fingerprint_sum),  # longer than a bigint
             )
             .values(next_check_at=tile.next_check_at, checked_at=sa.func.now())
         )

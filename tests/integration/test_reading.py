@@ -209,6 +209,19 @@ def test_what_changes_within_the_lateness_is_judged_again(installation: Installa
     assert ask(installation, kinds) == [("late", None)]
 
 
+def test_a_tile_of_many_rows_is_settled_like_any_other(tmp_path: Path, database: Database) -> None:
+    with installed(write_config(tmp_path, database)) as installation:
+        log_rows(installation, per_day=24 * 200)
+        train(installation)
+        worker = Worker(installation=installation)
+        worker.advance(DUE)
+        worker.advance(HORIZON)
+        day = "start < '2013-04-02+00'"
+        assert ask(installation, f"SELECT count(*), count(next_check_at) FROM monitor.tile WHERE {day}") == [(24, 0)]
+        sums = f"SELECT max(abs(fingerprint_sum)) > 9223372036854775807 FROM monitor.tile WHERE {day}"
+        assert ask(installation, sums) == [True]
+
+
 def test_the_first_row_of_an_empty_hour_is_seen(installation: Installation) -> None:
     run(installation, "DELETE FROM logged WHERE at < '2013-04-02'")
     worker = Worker(installation=installation)
