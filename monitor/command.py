@@ -102,7 +102,7 @@ def show(
 ) -> None:
     """Print rows as a table, CSV or JSON; all rows have the keys of the first."""
     if form is Format.JSON:
-        print(json.dumps([dict(row) for row in rows], default=_plain, indent=2, ensure_ascii=False))
+        print(json.dumps([dict(row) for row in rows], default=plain, indent=2, ensure_ascii=False))
         return
     if not rows:
         if form is Format.TABLE:
@@ -134,12 +134,13 @@ def _cell(value: Any) -> str:
         case datetime():
             return value.isoformat(timespec="minutes")
         case dict() | list():
-            return json.dumps(value, default=_plain, ensure_ascii=False)
+            return json.dumps(value, default=plain, ensure_ascii=False)
         case _:
             return str(value)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return what JSON can say for a value that it does not know: times as ISO texts, spans in seconds."""
     if isinstance(value, datetime):
         return value.isoformat()
     if hasattr(value, "total_seconds"):

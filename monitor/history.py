@@ -117,6 +117,67 @@ def sentence(error: psycopg.Error) -> str:
     return f"Postgres says: {said.rstrip('.')}.{hint}"
 
 
+def judged(conn: sa.Connection, *, model: str, role: str, at: datetime) -> dict[str, list[dict[str, Any]]]:
+    """What was made of the windows in which a moment fell: ``windows``, ``findings``, ``alerts``, ``recommendations``.
+
+    Windows carry how many findings had which verdict; findings are those that were not fine, the worst first. Alerts
+    and recommendations are those that stood in one of the windows.
+    """
+    where = {"model": model, "role": role, "at": at}
+    return {
+        name: [dict(row) for row in conn.execute(query, where).mappings()] for name, query in AROUND_A_MOMENT.items()
+    }
+
+
+AROUND_A_MOMENT = {
+    "windows": sa.text("""
+        SELECT r.run_id, r.window_start, r.window_end, r.revision, r.state, r.reason, verdicts.*
+        FROM monitor.run_history AS r
+        LEFT JOIN LATERAL (
+            SELECT
+                count(*) FILTER (WHERE f.verdict = 'critical') AS critical,
+                count(*) FILTER (WHERE f.verdict = 'warning') AS warning,
+                count(*) FILTER (WHERE f.verdict = 'inconclusive') AS inconclusive,
+                count(*) FILTER (WHERE f.verdict = 'ok') AS ok
+            FROM monitor.finding_history AS f
+            WHERE f.model = r.model AND f.role = r.role
+                AND f.window_start = r.window_start AND f.window_end = r.window_end
+        ) AS verdicts ON true
+        WHERE r.model = :model AND r.role = :role AND r.window_start <= :at AND r.window_end > :at
+        ORDER BY r.window_start
+    """),
+    "findings": sa.text("""
+        SELECT f.window_start, f.check_name, f.subject, f.statistic, f.verdict, f.severity, f.effect, f.message
+        FROM monitor.finding_history AS f
+        WHERE f.model = :model AND f.role = :role AND f.window_start <= :at AND f.window_end > :at
+            AND f.verdict IN ('warning', 'critical')
+        ORDER BY f.verdict, array_position(ARRAY['critical', 'warning', 'info'], f.severity), f.window_start, f.subject
+    """),
+    "alerts": sa.text("""
+        SELECT a.alert_key, a.episode, a.title, a.severity, a.state, a.cause, a.opened_window_start,
+            a.resolved_window_start
+        FROM monitor.alert_history AS a
+        WHERE a.model = :model AND a.role = :role AND a.state <> 'pending' AND EXISTS (
+            SELECT FROM monitor.run_history AS r
+            WHERE r.model = :model AND r.role = :role AND r.window_start <= :at AND r.window_end > :at
+                AND a.opened_window_start <= r.window_start
+                AND coalesce(a.resolved_window_start, 'infinity') > r.window_start
+        )
+        ORDER BY a.opened_window_start, a.alert_key
+    """),
+    "recommendations": sa.text("""
+        SELECT c.recommendation_id, c.action, c.state, c.opened_at, c.why, c.decided_by, c.decided_at
+        FROM monitor.recommendation_history AS c
+        WHERE c.model = :model AND c.role = :role AND EXISTS (
+            SELECT FROM monitor.run_history AS r
+            WHERE r.model = :model AND r.role = :role AND r.window_start <= :at AND r.window_end > :at
+                AND c.window_start <= r.window_start AND coalesce(c.decided_at, 'infinity') > r.window_start
+        )
+        ORDER BY c.opened_at
+    """),
+}
+
+
 # --- reports ---
 
 
