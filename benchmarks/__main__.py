@@ -12,6 +12,7 @@ COMMANDS = {
     "weeks": ["benchmarks.design.robustness", "weeks", "20"],
     "shifts": ["benchmarks.design.robustness", "shifts"],
     "resources": ["benchmarks.resources"],
+    "client": ["benchmarks.client"],
     "estimation": ["benchmarks.estimation"],
 }
 NEED_DATA = {"design", "resources"}

@@ -276,6 +276,13 @@ class PredictionLogger:
 _loggers: weakref.WeakSet[PredictionLogger] = weakref.WeakSet()
 
 
+def flush_all(timeout: float = 5.0) -> bool:
+    """Flush every logger of this process, for `timeout` seconds in all; False where something is not written yet."""
+    end = time.monotonic() + timeout
+    flushed = [logger.flush(max(0.0, end - time.monotonic())) for logger in list(_loggers) if logger.queued]
+    return all(flushed)  # each was tried, also after one that was not
+
+
 def _id_text(value: object) -> str:
     try:
         return row.plain_text(value)

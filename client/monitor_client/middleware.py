@@ -7,6 +7,7 @@ from contextvars import copy_context
 from typing import Any
 
 from monitor_client.context import REQUEST_ID_HEADER, TRACE_HEADER, arrived, enter, leave
+from monitor_client.logger import flush_all
 
 Message = MutableMapping[str, Any]
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
@@ -17,7 +18,10 @@ _TRACE = TRACE_HEADER.encode("ascii")
 
 
 class AsgiMiddleware:
-    """Around an ASGI application (FastAPI, Starlette, Litestar, Django): reads or makes the ids of each request."""
+    """Around an ASGI application (FastAPI, Starlette, Litestar, Django): reads or makes the ids of each request.
+
+    When the application has shut down, what its loggers have queued is written.
+    """
 
     def __init__(self, app: AsgiApp) -> None:
         self.app = app
@@ -25,6 +29,16 @@ class AsgiMiddleware:
     # Every framework has types of its own for these three, none of which fits another.
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one connection; what is no request passes untouched."""
+        if scope["type"] == "lifespan":
+
+            async def ended(message: Message) -> None:
+                # Servers that got SIGTERM end by it once the application has shut down: nothing at exit runs then.
+                if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                    flush_all()
+                await send(message)
+
+            await self.app(scope, receive, ended)
+            return
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return

@@ -108,17 +108,20 @@ class Writer:
     def flush(self, timeout: float) -> bool:
         """Wait until everything that was put is in the database; False where it is not after `timeout` seconds."""
         end = time.monotonic() + timeout
+        next_try = 0.0
         with self._settled:
             begun = self._turn
-            while time.monotonic() < end:
+            while (now := time.monotonic()) < end:
                 # A turn that began before this call may not have seen its last rows.
                 if self._turn > begun + 1 and not self.queued:
                     return True
                 if self._thread is None and not self._count:
                     return not self.queued
-                self._retry_at = 0.0
-                self._wake.set()
-                self._settled.wait(min(0.05, max(0.0, end - time.monotonic())))
+                if now >= next_try:
+                    self._retry_at = 0.0
+                    self._wake.set()
+                    next_try = now + (FIRST_PAUSE if self._away else 0.01)
+                self._settled.wait(min(0.05, end - now))
         return False
 
     def close(self, timeout: float) -> None:

@@ -18,7 +18,7 @@ import pytest
 from monitor import embedded, schema
 from monitor.embedded import EmbeddedPostgres
 
-PATIENCE = 20.0  # seconds after which something that should happen is taken never to happen
+PATIENCE = 60.0  # seconds after which something that should happen is taken never to happen
 
 
 def eventually(condition: Callable[[], Any], what: str = "") -> Any:

@@ -278,6 +278,13 @@ def test_without_a_directory_rows_wait_in_memory(outage: Outage) -> None:
     assert ids(outage) == list(range(2000))
 
 
+def test_a_flush_asks_a_database_that_is_away_a_few_times_only() -> None:
+    with PredictionLogger(NOWHERE, model="late", heartbeat_every=None) as logger:
+        logger.log({"x": 1})
+        assert not logger.flush(2.0)
+        assert 2 <= logger.troubles["away"] <= 2.0 / 0.25 + 2
+
+
 def test_a_full_queue_drops_and_counts_what_does_not_fit(caplog: pytest.LogCaptureFixture) -> None:
     with PredictionLogger(NOWHERE, model="late", queue_bytes=20_000, max_row_bytes=1000, heartbeat_every=None) as made:
         for number in range(1000):

@@ -103,10 +103,14 @@ def test_the_service_of_the_readme_is_logged_judged_and_taken_out_of_service(
         eventually(lambda: client.post("/predict", json={"delay": 30}).json() == {"score": 0.2})
         assert monitor("circuit", "close", "late", "--reason", "repaired") == 0
         eventually(lambda: client.post("/predict", json={"delay": 30}).json() == {"score": 0.5})
-    # Ended by a signal, the service has written everything.
+        client.post("/predict", json={"delay": 30}, headers={"x-request-id": "last"})
+    # Ended by a signal right after its last answer, the service has written everything.
     with psycopg.connect(database.dsn) as conn:
-        found = conn.execute("SELECT features, score, role FROM monitor.prediction_log WHERE request_id = 'r-1'")
-        assert found.fetchall() == [({"delay": 30}, 0.5, "champion")]
+        found = conn.execute(
+            "SELECT request_id, features, score, role FROM monitor.prediction_log WHERE request_id IN ('r-1', 'last')"
+            " ORDER BY id"
+        )
+        assert found.fetchall() == [(name, {"delay": 30}, 0.5, "champion") for name in ("r-1", "last")]
         assert conn.execute("SELECT count(*) FROM monitor.prediction_log WHERE score = 0.2").fetchone() == (0,)
 
 
