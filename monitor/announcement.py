@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from monitor import confirmation, outbox
-from monitor.alert import Alert
+from monitor.alert import RANK, Alert
 from monitor.check import Severity
 from monitor.confirmation import Deed
 from monitor.decision import Decision
@@ -21,7 +21,7 @@ from monitor.route import channels_of
 from monitor.settings import QuietHours
 
 OFFERED_FOR = timedelta(days=3)  # how long a link in a message works
-OPENING = frozenset({Reason.FIRST, Reason.REOPENED, Reason.ESCALATED, Reason.REPEATED})
+OPENING = frozenset({Reason.FIRST, Reason.REOPENED, Reason.ESCALATED, Reason.REPEATED, Reason.UNANSWERED})
 
 
 def announce(
@@ -33,6 +33,8 @@ def announce(
         deeds = offered(conn, installation, told, now=told.created_at)
         told = replace(told, links={**told.links, **deeds})
         channels = channels_for(installation, told, decision.alerts)
+        if told.reason is Reason.RESOLVED:
+            channels = answered(conn, installation, told, decision.alerts)
         if told.severity is Severity.CRITICAL:
             release(conn, told.group_key, list(channels))
         # a message without any channel is in the history all the same
@@ -40,6 +42,20 @@ def announce(
             taken = [name for name, held in channels.items() if held == not_before]
             outbox.put(conn, told, taken, revision=revision, not_before=not_before)
     return len(decision.notifications)
+
+
+def answered(
+    conn: sa.Connection, installation: Installation, resolution: Notification, alerts: Sequence[Alert]
+) -> dict[str, datetime | None]:
+    """Return the channels that heard of what is over: the end is told where the thread is, and nowhere else.
+
+    Quiet hours hold it as they hold the alert itself.
+    """
+    over = [alert for alert in alerts if alert.key in resolution.alert_keys]
+    severity = max((alert.severity for alert in over), key=RANK.__getitem__, default=resolution.severity)
+    routed = channels_for(installation, replace(resolution, severity=severity), alerts)
+    told = outbox.channels_of_thread(conn, resolution.thread_key)
+    return {name: routed.get(name) for name in told if name in installation.config.channels}
 
 
 def complete(installation: Installation, notification: Notification) -> Notification:

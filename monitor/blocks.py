@@ -14,6 +14,8 @@ MARKS = {
     "warning": "🟠",
     "info": "🔵",
     "resolved": "🟢",
+    "superseded": "⚪",
+    "silence": "🔕",
     "recommendation": "🟣",
     "digest": "📋",
     "test": "🔔",

@@ -59,7 +59,7 @@ def combine(newest: Notification, older: Sequence[Notification]) -> Notification
         lead,
         id=newest.id,
         severity=max((told.severity for told in together), key=RANK.__getitem__),
-        summary=f"{plain(lead.summary, 700)} While this channel could not be reached: {'; '.join(named)}.".strip(),
+        summary=f"{plain(lead.summary, 700)} Kept back until now: {'; '.join(named)}.".strip(),
         in_thread=False,
         alert_keys=tuple(dict.fromkeys(key for told in [lead, *rest] for key in told.alert_keys)),
         possible_duplicate=newest.possible_duplicate,

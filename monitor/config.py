@@ -60,7 +60,6 @@ INACTIVE: tuple[str, ...] = (
     "models.*.release.webhook",
     "channels.*.type=alertmanager",
     "channels.*.type=apprise",
-    "alerts.escalate",
     "web.proxy_header",
 )
 """What is understood but does nothing yet, `*` for any name and `=` for one value.

@@ -12,7 +12,7 @@ from functools import partial
 import sqlalchemy as sa
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEvent
 
-from monitor import retention, schema, store, web
+from monitor import episode, retention, schema, store, web
 from monitor.clock import SteadyScheduler
 from monitor.deadman import EVERY as SIGN_OF_LIFE
 from monitor.deadman import Deadman
@@ -144,7 +144,8 @@ class Daemon:
                 register(conn, watched)
                 if start is not None and start < now - UPKEEP:
                     retention.ensure_months(conn, start, now if until is None else min(until, now))
-            store.remove_models(conn, known=list(installation.models))
+            for name in store.remove_models(conn, known=list(installation.models)):
+                episode.expire(conn, name, at=now)
             retention.ensure_partitions(conn, now)
         with installation.engine.begin() as conn:
             keep = config.retention

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from monitor.advice import Advice, advise
-from monitor.alert import Alert, AlertRules, AlertState, Identity, Step, Transition, step
+from monitor.alert import Alert, AlertRules, AlertState, Identity, Transition
 from monitor.check import (
     FAILED,
     MISSING,
@@ -26,21 +25,13 @@ from monitor.check import (
     run_checks,
 )
 from monitor.expectation import expectation_of
+from monitor.inhibition import INHIBITS
+from monitor.movement import MEMORY, Past, move, move_again
 from monitor.notification import Notification, Reason
 from monitor.proof import History, Prove
 from monitor.recommendation import Action, Recommendation, RecommendationState
 from monitor.routing import Scene, notifications_for, share_threads
-from monitor.silence import Silence, is_covered
-
-ROOT_CAUSES: Sequence[tuple[frozenset[str], Severity]] = (
-    (frozenset({"schema"}), Severity.WARNING),
-    (frozenset({"volume", "freshness"}), Severity.CRITICAL),  # few rows are no excuse, no rows are
-    (frozenset({"quality"}), Severity.WARNING),
-    (frozenset({"score"}), Severity.WARNING),
-    (frozenset({"feature"}), Severity.WARNING),
-)
-"""Families from root cause to consequence: while one is open from this severity on, nobody hears of those after it."""
-INHIBITS = 28  # windows from opening; a cause that lasts longer excuses nothing any more
+from monitor.silence import Silence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +54,18 @@ class Rules:
     alerts: AlertRules = field(default_factory=AlertRules)
     retraining_cost: float | None = None
     """What one retraining costs, all in all, in the model's currency."""
+    config: str = ""
+    """What tells one configuration of the model from another: an episode goes on under a new one, and notes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     """Everything that follows from one window: stored and sent in one transaction.
 
-    ``memories`` belong to check names (and "recommendation") and are ``evidence.memories`` of the next window *of the
-    same stage*; ``alerts`` are the changed ones, ``transitions`` what happened to them, ``recommendations`` new or
-    changed ones.
+    ``memories`` belong to check names (and "recommendation" and "alerts") and are ``evidence.memories`` of the next
+    window *of the same stage*; ``alerts`` are the changed ones, ``transitions`` what happened to them,
+    ``recommendations`` new or changed ones; ``corrected`` is what is to be remembered of the alerts after later windows
+    from now on, by their start.
     """
 
     judgements: Mapping[str, Judgement]
@@ -80,6 +74,7 @@ class Decision:
     transitions: Sequence[Transition] = ()
     notifications: Sequence[Notification] = ()
     recommendations: Sequence[Recommendation] = ()
+    corrected: Mapping[datetime, Any] = field(default_factory=dict)
 
     @property
     def findings(self) -> list[Finding]:
@@ -100,22 +95,41 @@ def decide(
     slice_: Mapping[str, Any] | None = None,
     history: History | None = None,
     prove: Prove | None = None,
+    judgements: Mapping[str, Judgement] | None = None,
+    later: Sequence[Past] | None = None,
 ) -> Decision:
     """Return what follows from one window of evidence.
 
     ``new_id`` gives ids to notifications and recommendations, ``history`` earlier outcome windows, ``prove`` fits
-    challengers; both are called rarely, in the stage of outcomes only.
+    challengers; both are called rarely, in the stage of outcomes only. ``judgements`` are those of the checks if they
+    were run on this evidence before. ``later``, even empty, says that late rows made the window be judged again, and
+    which windows of its stage have been judged after it: alerts are moved through all of them anew, advice is for new
+    windows only.
     """
-    judgements = dict(run_checks(active_checks, evidence))
+    judgements = dict(run_checks(active_checks, evidence)) if judgements is None else judgements
     memories = {name: judgement.memory for name, judgement in judgements.items()}
     alerts = {alert.key: alert for alert in state.alerts}
+    reference = evidence.maybe_reference
+    judged = {"stage": evidence.stage.value, "reference": "" if reference is None else reference.id}
     identity = Identity(
-        model=evidence.model, family="", model_version=model_version, role=role, slice=dict(slice_ or {})
+        model=evidence.model,
+        family="",
+        model_version=model_version,
+        role=role,
+        slice=dict(slice_ or {}),
+        judged=judged | ({"config": rules.config} if rules.config else {}),
     )
     families = _families(judgements, alerts.values(), evidence)
-    changed, transitions = _move(families, alerts, identity, evidence, rules.alerts, state.silences, now)
+    if later is None:
+        moved = move(families, alerts, identity, evidence, rules.alerts, state.silences, now)
+    else:
+        known = [(past, _by_family(past.findings, alerts.values(), evidence)) for past in later]
+        moved = move_again(families, known, alerts, identity, evidence, rules.alerts, state.silences, now)
+    alerts, transitions = moved.alerts, moved.transitions
+    if evidence.stage is not Stage.PROCESS:
+        memories[MEMORY] = moved.memory
     shared = share_threads(transitions)
-    changed |= shared
+    changed = {**{f"{a.key}/{a.episode}": a for a in moved.ended}, **moved.changed, **shared}
     alerts |= shared
     transitions = [replace(t, alert=shared.get(t.alert.key, t.alert)) if t.tell else t for t in transitions]
 
@@ -124,8 +138,8 @@ def decide(
     recommendations |= {r.id: r for r in data}
     advice = Advice()
     performance = judgements.get("performance")
-    if evidence.stage is Stage.OUTCOMES and performance is not None and performance.memory:
-        expected = None if evidence.maybe_reference is None else expectation_of(evidence.maybe_reference)
+    if later is None and evidence.stage is Stage.OUTCOMES and performance is not None and performance.memory:
+        expected = None if reference is None else expectation_of(reference)
         if expected is not None:
             advice = advise(
                 evidence,
@@ -153,6 +167,7 @@ def decide(
         model_version=model_version,
         role=role,
         slice=dict(slice_ or {}),
+        late=later is not None,
     )
     standing = [r for r in recommendations.values() if r.state is RecommendationState.OPEN]
     return Decision(
@@ -162,17 +177,22 @@ def decide(
         transitions=transitions,
         notifications=notifications_for(transitions, families, standing, advice.told, scene),
         recommendations=[*data, *advice.recommendations],
+        corrected=moved.corrected,
     )
 
 
 def _families(judgements: Mapping[str, Judgement], alerts: Any, evidence: Evidence) -> dict[str, list[Finding]]:
-    """Return the findings by family; those on outcomes with the cause that the other alerts suggest."""
+    """Return the findings of a window by family, with those on the checks themselves."""
+    found = [finding for judgement in judgements.values() for finding in judgement.findings]
+    return _by_family(found, alerts, evidence) | _broken_checks(judgements, evidence.stage)
+
+
+def _by_family(findings: Sequence[Finding], alerts: Any, evidence: Evidence) -> dict[str, list[Finding]]:
+    """Return findings by family; those on outcomes with the cause that the other alerts suggest."""
     families: dict[str, list[Finding]] = {}
-    for judgement in judgements.values():
-        for finding in judgement.findings:
-            if finding.family:
-                families.setdefault(finding.family, []).append(finding)
-    families |= _broken_checks(judgements, evidence.stage)
+    for finding in findings:
+        if finding.family:
+            families.setdefault(finding.family, []).append(finding)
     if "outcome" in families:
         standing = next((a for a in alerts if a.family == "outcome" and a.is_open), None)
         cause = _cause_of_outcome(alerts, evidence) if standing is None else standing.cause
@@ -220,101 +240,6 @@ def _cause_of_outcome(alerts: Any, evidence: Evidence) -> Cause:
     if any(alert.family == "score" for alert in covering):
         return Cause.DRIFT
     return Cause.CONCEPT
-
-
-def _move(
-    families: Mapping[str, Sequence[Finding]],
-    alerts: dict[str, Alert],
-    identity: Identity,
-    evidence: Evidence,
-    rules: AlertRules,
-    silences: Sequence[Silence],
-    now: datetime,
-) -> tuple[dict[str, Alert], list[Transition]]:
-    """Step every family, root causes first; ``alerts`` is brought up to date."""
-    changed: dict[str, Alert] = {}
-    transitions: list[Transition] = []
-    ended: list[Alert] = []
-    for family in sorted(families, key=lambda name: (_rank(name), name)):
-        own = replace(identity, family=family)
-        before = alerts.get(own.key)
-        move = partial(
-            step,
-            None if before is None else replace(before, silenced=False),  # it is decided below
-            families[family],
-            identity=own,
-            window=evidence.window,
-            pace=evidence.spec.pace,
-            now=now,
-            inhibited_by=_inhibitor(family, alerts.values(), evidence),
-        )
-        done = _move_silenced(before, move, rules, silences, now)
-        transitions.extend(done.transitions)
-        if done.ended is not None:
-            ended.append(done.ended)
-        if done.alert is not None and done.alert != before:
-            alerts[own.key] = changed[own.key] = done.alert
-    return {**{f"{a.key}/{a.episode}": a for a in ended}, **changed}, transitions
-
-
-def _move_silenced(
-    before: Alert | None,
-    move: Callable[[AlertRules], Step],
-    rules: AlertRules,
-    silences: Sequence[Silence],
-    now: datetime,
-) -> Step:
-    """Step an alert, without telling while a silence covers it; what is still open when none does is told once.
-
-    Silence changes nothing but who hears: state, tracks and threads move as ever, and the end of an episode that was
-    told goes into its thread. ``memory["owed"]`` remembers as what people are to hear of an alert that was covered, in
-    a thread that they know.
-    """
-    was_open = before is not None and before.is_open
-    owed = before.memory.get("owed") if before is not None and was_open else None
-    # the reply "still open" is due at once when the interval between two is nothing
-    done = move(replace(rules, repeat=dict.fromkeys(Severity, timedelta())) if owed else rules)
-    alert = done.alert
-    if alert is None:
-        return done
-    silenced = alert.is_open and is_covered(silences, alert)
-    if silenced:
-        done = move(replace(rules, quiet=True))
-        alert = done.alert or alert  # telling or not decides nothing else
-        owed = owed or (Reason.REPEATED if was_open else Reason.REOPENED).value
-    transitions = [replace(t, tell=Reason(owed)) if owed and t.tell is Reason.REPEATED else t for t in done.transitions]
-    taken_on = alert.acknowledged_until is not None and now < alert.acknowledged_until
-    if not silenced and (taken_on or not alert.is_open or any(t.tell for t in transitions)):
-        owed = None
-    memory = {name: value for name, value in alert.memory.items() if name != "owed"}
-    after = replace(alert, silenced=silenced, memory=memory | ({"owed": owed} if owed else {}))
-    settled = tuple(replace(t, alert=after) if t.alert is alert else t for t in transitions)
-    return replace(done, alert=after, transitions=settled)
-
-
-def _rank(family: str) -> int:
-    """Return the place of a family among root causes; what is no part of that order comes last."""
-    head = family.partition(":")[0]
-    return next((i for i, (heads, _) in enumerate(ROOT_CAUSES) if head in heads), len(ROOT_CAUSES))
-
-
-def _inhibitor(family: str, alerts: Any, evidence: Evidence) -> str | None:
-    """Return the key of the open root cause that explains this family, the deepest one first."""
-    rank = _rank(family)
-    if rank == len(ROOT_CAUSES):
-        return None
-    start, reach = evidence.window.start, INHIBITS * evidence.spec.pace
-    severe = {severity: place for place, severity in enumerate((Severity.INFO, Severity.WARNING, Severity.CRITICAL))}
-    roots = [
-        alert
-        for alert in alerts
-        if alert.is_open
-        and _rank(alert.family) < rank
-        and severe[alert.severity] >= severe[ROOT_CAUSES[_rank(alert.family)][1]]
-        and alert.opened_window_start is not None
-        and start < alert.opened_window_start + reach
-    ]
-    return min(roots, key=lambda alert: (_rank(alert.family), alert.key)).key if roots else None
 
 
 def _investigations(

@@ -71,6 +71,9 @@ def digest(
         parts.append("Open: " + "; ".join(f"{a.family} since {_day(a.opened_window_start)}" for a in still) + ".")
     if over:
         parts.append("Resolved: " + "; ".join(f"{a.family} ({_day(a.resolved_window_start)})" for a in over) + ".")
+    flapping = [a.family for a in alerts if a.flapping and a.severity is not Severity.INFO]
+    if flapping:
+        parts.append("Flapping and muted: " + "; ".join(dict.fromkeys(flapping)) + ".")
     for recommendation in recommendations:
         parts.append(f"{recommendation.action}: {recommendation.why}")
     if not (still or over or recommendations):

@@ -11,10 +11,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from monitor.alert import Alert, AlertState, Transition
+from monitor.alert import ENDED, OPEN, Alert, AlertState, Transition
 from monitor.check import Cause, Severity
 from monitor.encoding import clean_text
 from monitor.ledger import Run
+from monitor.machine import close
 from monitor.recommendation import Action, Recommendation, RecommendationState
 from monitor.tables import alert as alerts
 from monitor.tables import alert_event as events
@@ -23,8 +24,6 @@ from monitor.tables import silence as silences
 
 #: Fields of an alert that are columns of the same name.
 ALERT_COLUMNS = tuple(field.name for field in dataclasses.fields(Alert) if field.name != "key")
-#: What people write. A run that read an episode before somebody took it on must not undo that.
-OF_PEOPLE = frozenset({"acknowledged_by", "acknowledged_at", "acknowledged_until"})
 RECOMMENDATION_COLUMNS = tuple(field.name for field in dataclasses.fields(Recommendation) if field.name != "id")
 
 
@@ -54,6 +53,17 @@ def load_episodes(conn: sa.Connection, model: str, role: str = "champion", *, si
     return [alert_of(row._mapping) for row in conn.execute(query)]
 
 
+def critical_alerts(conn: sa.Connection, model: str, role: str = "champion") -> list[Alert]:
+    """Open episodes of a model that are critical, by key."""
+    query = sa.select(alerts).where(
+        alerts.c.model == model,
+        alerts.c.role == role,
+        alerts.c.state.in_([state.value for state in OPEN]),
+        alerts.c.severity == Severity.CRITICAL.value,
+    )
+    return [alert_of(row._mapping) for row in conn.execute(query.order_by(alerts.c.alert_key))]
+
+
 def find_alert(conn: sa.Connection, key: str) -> Alert | None:
     """The newest episode of the alert whose key begins with ``key``, None without any; ValueError if several do."""
     query = (
@@ -68,9 +78,18 @@ def find_alert(conn: sa.Connection, key: str) -> Alert | None:
     return alert_of(found[0]._mapping) if found else None
 
 
-def hold_alert(conn: sa.Connection, key: str) -> Alert | None:
-    """The newest episode of an alert, held until the transaction ends: nobody else steps it meanwhile."""
-    conn.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(key, 0))))
+def hold(conn: sa.Connection, model: str, role: str = "champion") -> None:
+    """Keep a model's alerts and advice to this transaction until it ends: nobody else changes them meanwhile.
+
+    Everybody who writes them takes this first and then reads them, so that no change is lost. Several stages of a model
+    are evaluated at once, and people acknowledge at any time.
+    """
+    name = f"alerts of {model} {role}"
+    conn.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+
+
+def newest_alert(conn: sa.Connection, key: str) -> Alert | None:
+    """The newest episode of an alert; None without any."""
     query = sa.select(alerts).where(alerts.c.alert_key == key).order_by(alerts.c.episode.desc()).limit(1)
     row = conn.execute(query).one_or_none()
     return None if row is None else alert_of(row._mapping)
@@ -79,17 +98,16 @@ def hold_alert(conn: sa.Connection, key: str) -> Alert | None:
 def save_alerts(conn: sa.Connection, changed: Iterable[Alert], *, at: datetime) -> None:
     """Write episodes as they are now. That one key has at most one open episode is seen to by the database.
 
-    Save a superseded episode together with the one that follows it: ended ones are written first. Who has taken an
-    episode on is written by ``acknowledge`` alone.
+    Save an episode that ended together with the one that follows it: ended ones are written first.
     """
     rows = [
         {**{name: getattr(alert, name) for name in ALERT_COLUMNS}, "alert_key": alert.key, "updated_at": at}
-        for alert in sorted(changed, key=lambda alert: alert.state is not AlertState.SUPERSEDED)
+        for alert in sorted(changed, key=lambda alert: alert.state not in ENDED)
     ]
     if not rows:
         return
     insert = postgresql.insert(alerts)
-    replaced = {name: insert.excluded[name] for name in rows[0] if name not in ("alert_key", "episode", *OF_PEOPLE)}
+    replaced = {name: insert.excluded[name] for name in rows[0] if name not in ("alert_key", "episode")}
     conn.execute(
         insert.on_conflict_do_update(index_elements=["alert_key", "episode"], set_=replaced),
         [storable(row) for row in rows],
@@ -130,6 +148,7 @@ def add_alert_events(
 
 def acknowledge(conn: sa.Connection, alert: Alert, *, by: str, at: datetime, until: datetime) -> bool:
     """Write down that somebody has taken on an open episode; False if it is not open any more."""
+    hold(conn, alert.model, alert.role)
     changed = conn.execute(
         sa.update(alerts)
         .where(
@@ -143,6 +162,23 @@ def acknowledge(conn: sa.Connection, alert: Alert, *, by: str, at: datetime, unt
         transition = Transition(alert=alert, from_state=alert.state, to_state=alert.state, reason="acknowledged")
         add_alert_events(conn, [transition], at=at, actor=by)
     return bool(changed)
+
+
+def expire(conn: sa.Connection, model: str, *, at: datetime) -> int:
+    """End everything about a model that is not configured any more, without calling it resolved; returns how many."""
+    roles = conn.scalars(sa.select(alerts.c.role).where(alerts.c.model == model).distinct()).all()
+    ended = 0
+    for role in roles:
+        hold(conn, model, role)
+        standing = [alert for alert in load_alerts(conn, model, role).values() if alert.state not in ENDED]
+        steps = [close(alert, AlertState.EXPIRED, "the model is not configured any more", at=at) for alert in standing]
+        save_alerts(conn, [step.alert for step in steps if step.alert is not None], at=at)
+        transitions = [transition for step in steps for transition in step.transitions]
+        add_alert_events(conn, transitions, at=at)
+        ended += len(transitions)
+    for advice in open_recommendations(conn, model):
+        decide_recommendation(conn, advice.id, RecommendationState.SUPERSEDED, by="monitor", at=at)
+    return ended
 
 
 def alert_of(row: Mapping[Any, Any]) -> Alert:

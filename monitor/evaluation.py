@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time as clock
 import uuid
@@ -14,11 +15,12 @@ import sqlalchemy as sa
 from monitor import episode, ledger, record, store
 from monitor.alert import Alert, AlertRules
 from monitor.announcement import announce
-from monitor.check import Evidence, Performance, Stage
+from monitor.check import Evidence, Performance, Stage, run_checks
 from monitor.decision import Decision, Rules, State, decide
 from monitor.failpoint import Failpoint, reach
 from monitor.installation import CODE_VERSION, Installation, Monitored
 from monitor.ledger import Run
+from monitor.movement import MEMORY, Past
 from monitor.outcome import OutcomeProfile
 from monitor.proof import Proof, ProofRequest
 from monitor.reading import Rows, read_rows, stored
@@ -28,6 +30,7 @@ from monitor.silence import silence_of
 from monitor.window import Window, WindowSpec
 
 CHAMPION = "champion"
+LATE = "late"  # kind of a run that changed rows have caused: alerts follow it, unlike what somebody asks for
 MEMORIES = 30  # windows whose memories are kept at least, so that a person can have one judged again
 EPISODES = 120  # windows back in which checks may know of past alerts
 
@@ -65,21 +68,29 @@ def evaluate(
         evidence = gather(conn, watched, reference, rows, run, stage)
         state = load_state(conn, watched, run.window, now=now)
         newest = ledger.last_window(conn, watched.name, CHAMPION, run.part, states=["done"])
-    decision = decide(
-        evidence,
-        watched.checks,
-        state,
-        rules_of(installation, watched, quiet=quiet),
-        now=now,
-        new_id=uuid.uuid4,
-        model_version="" if reference is None else reference.version,
-        history=history_of(installation, watched, reference),
-        prove=prover(installation, watched, reference, now=now),
-    )
+        forward = newest is None or newest.start < run.window.start
+        later = None if forward or run.kind != LATE else later_windows(conn, watched, run, evidence)
+    judgements = dict(run_checks(watched.checks, evidence))
+
+    def conclude(state: State) -> Decision:
+        decision = decide(
+            evidence,
+            watched.checks,
+            state,
+            rules_of(installation, watched, quiet=quiet),
+            now=now,
+            new_id=uuid.uuid4,
+            model_version="" if reference is None else reference.version,
+            history=history_of(installation, watched, reference),
+            prove=prove,
+            judgements=judgements,
+            later=later,
+        )
+        return decision if forward or later is not None else without_alerts(decision)
+
+    prove = prover(installation, watched, reference, now=now)
+    decision = conclude(state)
     reach(Failpoint.COMPUTED)
-    if newest is not None and run.window.start <= newest.start:
-        # Alerts go forward in time: what is judged again corrects the history and is no second bad window.
-        decision = replace(decision, alerts=(), transitions=(), notifications=(), recommendations=())
     run = replace(
         run,
         reference_id=None if reference is None else reference.id,
@@ -88,12 +99,45 @@ def evaluate(
         code_version=CODE_VERSION,
     )
     with installation.engine.begin() as conn:
+        # Another stage, a process sample or a person may have changed the alerts since they were read. They are held
+        # from here to the commit; the checks and what was proven stand, so deciding anew takes no time.
+        episode.hold(conn, watched.name, CHAMPION)
+        current = load_state(conn, watched, run.window, now=now)
+        if current != state:
+            decision = conclude(current)
         save(conn, watched, run, rows, decision, now=now, seconds=clock.perf_counter() - began)
         if not quiet:
             announce(conn, installation, decision, revision=run.revision)
         reach(Failpoint.SAVING)
     reach(Failpoint.COMMITTED)
     return Evaluated(decision=decision, rows=rows.reading.rows, transferred=rows.transferred, alerts=state.alerts)
+
+
+def without_alerts(decision: Decision) -> Decision:
+    """Return the decision on an earlier window that somebody had judged again: it corrects the history.
+
+    Alerts go forward in time, and it is no second bad window; what is remembered of them stays what it was.
+    """
+    memories = {name: memory for name, memory in decision.memories.items() if name != MEMORY}
+    return replace(decision, memories=memories, alerts=(), transitions=(), notifications=(), recommendations=())
+
+
+def later_windows(conn: sa.Connection, watched: Monitored, run: Run, evidence: Evidence) -> list[Past] | None:
+    """Return the windows after one that late rows changed, through which its alerts are to be moved anew.
+
+    None means that it is too long ago: what was remembered before it is forgotten.
+    """
+    kept = remembered(watched)
+    found = record.findings_after(conn, run, most=kept - 1)
+    if found is None or (MEMORY not in evidence.memories and evidence.memories):
+        return None
+    return [Past(window=one.window, findings=one.findings, reference=one.reference_id or "") for one in found]
+
+
+def remembered(watched: Monitored) -> int:
+    """Return how many windows are remembered: all that late rows may still change, and some."""
+    late = -(-watched.section.lateness // watched.spec.pace)
+    return max(MEMORIES, late + 2)
 
 
 def current_reference(
@@ -162,6 +206,9 @@ def rules_of(installation: Installation, watched: Monitored, *, quiet: bool = Fa
     return Rules(
         alerts=AlertRules(k=alerts.k, n=alerts.n, recover=alerts.recover, repeat=dict(alerts.repeat), quiet=quiet),
         retraining_cost=watched.section.retraining.cost,
+        config=hashlib.sha256(f"{watched.config_hash} {alerts.k} {alerts.n} {alerts.recover}".encode()).hexdigest()[
+            :16
+        ],
     )
 
 
@@ -199,14 +246,19 @@ def history_of(
 def prover(
     installation: Installation, watched: Monitored, reference: Reference | None, *, now: datetime
 ) -> Callable[[ProofRequest], Proof]:
-    """Return a function that tries challengers on logged rows, in a process of its own."""
+    """Return a function that tries challengers on logged rows, in a process of its own, and the same only once."""
+    known: list[tuple[ProofRequest, Proof]] = []
 
     def prove(request: ProofRequest) -> Proof:
         from monitor.challenger import prove_challengers
 
         if reference is None:
             return Proof(reason="there is no training profile")
-        return prove_challengers(request, installation.source(watched.name), reference, now=now)
+        for asked, proof in known:
+            if asked == request:
+                return proof
+        known.append((request, prove_challengers(request, installation.source(watched.name), reference, now=now)))
+        return known[-1][1]
 
     return prove
 
@@ -233,8 +285,8 @@ def save(
         record.save_column_profiles(conn, run, rows.current)
     performance = [metric for judgement in decision.judgements.values() for metric in judgement.performance]
     save_performance(conn, watched, run, rows.outcome, performance)
-    late = -(-watched.section.lateness // watched.spec.pace)  # windows that late rows may still change
-    store.save_memories(conn, run, decision.memories, keep=max(MEMORIES, late + 2))
+    store.save_memories(conn, run, decision.memories, keep=remembered(watched))
+    store.correct_memories(conn, run, MEMORY, decision.corrected)
     episode.save_alerts(conn, decision.alerts, at=now)
     episode.add_alert_events(conn, decision.transitions, at=now, window_start=run.window.start, revision=run.revision)
     for advice in sorted(decision.recommendations, key=lambda one: one.state is RecommendationState.OPEN):

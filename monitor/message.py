@@ -34,12 +34,18 @@ REASONS = {
     Reason.ESCALATED: "Got worse",
     Reason.REPEATED: "Still going on",
     Reason.RESOLVED: "Resolved",
+    Reason.FLAPPING: "Flapping, muted",
+    Reason.UNANSWERED: "Nobody has taken it on",
+    Reason.SUPERSEDED: "Judged anew",
+    Reason.SILENCE: "Silence ends",
     Reason.RECOMMENDATION: "Recommendation",
     Reason.DIGEST: "Digest",
     Reason.TEST: "Test",
 }
 SEVERITIES = {Severity.INFO: "Info", Severity.WARNING: "Warning", Severity.CRITICAL: "Critical"}
-QUIET = frozenset({Reason.RESOLVED, Reason.RECOMMENDATION, Reason.DIGEST, Reason.TEST})
+QUIET = frozenset(
+    {Reason.RESOLVED, Reason.SUPERSEDED, Reason.SILENCE, Reason.RECOMMENDATION, Reason.DIGEST, Reason.TEST}
+)
 """Reasons that say more than the severity does: the message begins with them instead."""
 
 

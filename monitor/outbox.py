@@ -95,7 +95,7 @@ CLAIM = sa.text("""
 """)
 
 
-# What was never tried and has its time still to come is held back, as in quiet hours: it stays, and replaces nothing.
+# What is held back by quiet hours stays, and replaces nothing.
 COLLAPSE = sa.text("""
     WITH unsent AS (
         SELECT d.delivery_id, d.group_key, d.sequence
@@ -109,6 +109,24 @@ COLLAPSE = sa.text("""
     UPDATE monitor.delivery AS d SET state = 'superseded'
     FROM unsent JOIN newest USING (group_key)
     WHERE d.delivery_id = unsent.delivery_id AND unsent.sequence < newest.sequence
+""")
+
+# What quiet hours held back is looked at again when they end: of each group only the newest is sent, for all of them.
+WAKE = sa.text("""
+    WITH due AS (
+        SELECT d.delivery_id, d.channel, d.group_key, d.sequence
+        FROM monitor.delivery AS d
+        WHERE d.state = 'held' AND d.next_at <= clock_timestamp()
+            AND (CAST(:channels AS text[]) IS NULL OR d.channel = ANY(CAST(:channels AS text[])))
+        ORDER BY d.sequence
+        FOR UPDATE
+    ), newest AS (
+        SELECT channel, group_key, max(sequence) AS sequence FROM due GROUP BY channel, group_key
+    )
+    UPDATE monitor.delivery AS d
+    SET state = CASE WHEN due.sequence < newest.sequence THEN 'superseded' ELSE 'pending' END
+    FROM due JOIN newest USING (channel, group_key)
+    WHERE d.delivery_id = due.delivery_id
 """)
 
 # What a message stands for besides itself: all that it superseded since its group was last heard of on the channel.
@@ -207,12 +225,25 @@ def put(
             "notification_id": notification.id,
             "channel": channel,
             "group_key": notification.group_key,
+            "state": "pending" if not_before is None else "held",
             "next_at": sa.func.clock_timestamp() if not_before is None else not_before,
         }
         for channel in dict.fromkeys(channels)
     ]
     insert = postgresql.insert(deliveries).values(rows).on_conflict_do_nothing().returning(deliveries.c.delivery_id)
     return len(conn.execute(insert).all())
+
+
+def channels_of_thread(conn: sa.Connection, thread_key: str) -> list[str]:
+    """The channels that have, or are about to get, a message of a thread; what was given up counts for none."""
+    query = (
+        sa.select(deliveries.c.channel)
+        .join(notifications, notifications.c.notification_id == deliveries.c.notification_id)
+        .where(notifications.c.thread_key == thread_key, deliveries.c.state != "dead")
+        .distinct()
+        .order_by(deliveries.c.channel)
+    )
+    return list(conn.scalars(query))
 
 
 def knows(conn: sa.Connection, notification_id: UUID) -> bool:
@@ -243,6 +274,7 @@ def claim(
         (channel,) = wanted
         if not breaker.is_ready(conn, channel):
             return []
+    conn.execute(WAKE, {"channels": wanted})
     probed = breaker.begin_probes(conn, wanted, lease=lease)
     claimed = _take(conn, channels=wanted, limit=limit, lease=lease, probing=False)
     for channel in probed:

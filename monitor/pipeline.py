@@ -13,15 +13,17 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from monitor import episode
-from monitor.alert import Alert, AlertRules, AlertState, Identity, step
+from monitor.alert import Alert, AlertRules, AlertState, Identity
 from monitor.announcement import announce
 from monitor.check import Finding, Part, Severity, Verdict
 from monitor.decision import Decision
 from monitor.evaluation import CHAMPION
 from monitor.installation import Installation, Monitored
 from monitor.ledger import Run
+from monitor.machine import step
 from monitor.notification import Notification, Reason
 from monitor.routing import Scene, notifications_for
+from monitor.silence import silence_of
 
 FAMILY = "pipeline:evaluation"
 ATTEMPTS = 5  # in a row that fail, a minute apart, before people hear of it
@@ -51,7 +53,8 @@ def observe(
     if run.kind in ASKED_FOR:
         return False
     identity = Identity(model=watched.name, family=FAMILY, role=CHAMPION)
-    before = episode.hold_alert(conn, identity.key)
+    episode.hold(conn, watched.name, CHAMPION)
+    before = episode.newest_alert(conn, identity.key)
     finding = finding_of(run, problem, dead=dead)
     alerts = installation.config.alerts
     done = step(
@@ -62,6 +65,7 @@ def observe(
         window=run.window,
         pace=watched.spec.pace,
         now=now,
+        silences=[silence_of(row) for row in episode.active_silences(conn, at=now)],
     )
     if done.alert is None or done.alert == before:
         return False
@@ -69,12 +73,22 @@ def observe(
         model=watched.name, window=run.window, label=watched.spec.label(run.window), now=now, new_id=uuid.uuid4
     )
     told = [_worded(one, dead) for one in notifications_for(done.transitions, {FAMILY: [finding]}, [], [], scene)]
+    stale = stale_alerts(conn, watched, run) if done.alert.is_open and problem is not None else []
     decision = Decision(
-        judgements={}, memories={}, alerts=[done.alert], transitions=done.transitions, notifications=told
+        judgements={}, memories={}, alerts=[done.alert, *stale], transitions=done.transitions, notifications=told
     )
     episode.save_alerts(conn, decision.alerts, at=now)
     episode.add_alert_events(conn, decision.transitions, at=now, window_start=run.window.start, revision=run.revision)
     return announce(conn, installation, decision, revision=run.revision) > 0
+
+
+def stale_alerts(conn: sa.Connection, watched: Monitored, run: Run) -> list[Alert]:
+    """Return the open alerts that a run would have moved, marked as stale: they stay what they are until it is done."""
+    return [
+        replace(alert, stale_since=run.window.start)
+        for alert in episode.load_alerts(conn, watched.name, CHAMPION).values()
+        if alert.is_open and alert.stale_since is None and alert.memory.get("judged", {}).get("stage") == run.part
+    ]
 
 
 def finding_of(run: Run, problem: str | None, *, dead: bool) -> Finding:

@@ -13,13 +13,25 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from monitor import tables
-from monitor.check import ColumnStatistics, Finding, Performance
+from monitor.check import (
+    Cause,
+    ColumnStatistics,
+    Finding,
+    Part,
+    Performance,
+    ReferenceKind,
+    Severity,
+    ThresholdSource,
+    Verdict,
+)
 from monitor.column import CategoricalColumn
 from monitor.copying import copy_rows
 from monitor.ledger import Run
 from monitor.profile import ColumnProfile, Profile
+from monitor.window import Window
 
 Slice = Mapping[str, Any]
 EVERYTHING: Slice = {}
@@ -77,6 +89,75 @@ FINDING_EXTRAS = ("family", "cause", "direction", "latched", "details")
 FINDING_COLUMNS = tuple(
     field.name for field in dataclasses.fields(Finding) if field.name not in {*FINDING_EXTRAS, "check"}
 )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """The newest record of a finished window: its training profile and its findings that belong to alerts."""
+
+    window: Window
+    reference_id: str | None
+    findings: list[Finding]
+
+
+def findings_after(conn: sa.Connection, run: Run, *, most: int) -> list[Recorded] | None:
+    """The finished windows of a run's model and part that begin after its own, oldest first; None if more than most."""
+    runs, kept = tables.run, tables.finding
+    newest = (
+        sa.select(runs)
+        .ext(postgresql.distinct_on(runs.c.window_start, runs.c.window_end))
+        .where(
+            runs.c.model == run.model,
+            runs.c.role == run.role,
+            runs.c.part == run.part,
+            runs.c.state == "done",
+            runs.c.window_start > run.window.start,
+        )
+        .order_by(runs.c.window_start, runs.c.window_end, runs.c.revision.desc())
+        .limit(most + 1)
+    )
+    found = {
+        row.run_id: Recorded(
+            window=Window(start=row.window_start, end=row.window_end), reference_id=row.reference_id, findings=[]
+        )
+        for row in conn.execute(newest)
+    }
+    if len(found) > most:
+        return None
+    if found:
+        rows = conn.execute(
+            sa.select(kept).where(
+                kept.c.model == run.model,
+                kept.c.window_start > run.window.start,
+                kept.c.run_id.in_(list(found)),
+                kept.c.slice == EVERYTHING,
+                kept.c.extras["family"].astext != "",
+            )
+        )
+        for row in rows.mappings():
+            found[row["run_id"]].findings.append(finding_of(row))
+    return list(found.values())
+
+
+def finding_of(row: Mapping[Any, Any]) -> Finding:
+    """A stored finding as it was; figures that were not finite are None."""
+    values = {name: row[name] for name in FINDING_COLUMNS} | dict(row["extras"])
+    cost, cause, source = values["impact_cost"], values["cause"], values["threshold_source"]
+    return Finding(
+        **{
+            **values,
+            "check": row["check_name"],
+            "part": Part(values["part"]),
+            "verdict": Verdict(values["verdict"]),
+            "severity": Severity(values["severity"]),
+            "reference_kind": ReferenceKind(values["reference_kind"]),
+            "threshold_source": source and ThresholdSource(source),
+            "cause": cause and Cause(cause),
+            "impact_cost": None if cost is None else float(cost),
+            "message": values["message"] or "",
+            "reason": values["reason"] or "",
+        }
+    )
 
 
 def save_column_statistics(

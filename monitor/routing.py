@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from monitor.alert import HARM, RANK, Alert, Transition
+from monitor.alert import HARM, RANK, Alert, Transition, weight
 from monitor.check import Cause, Finding, Severity
 from monitor.notification import Fact, Notification, Reason
 from monitor.recommendation import Action, Recommendation
 from monitor.window import Window
 
 MOST_FACTS = 10
-LOUD = frozenset({Reason.FIRST, Reason.ESCALATED})
+LOUD = frozenset({Reason.FIRST, Reason.ESCALATED, Reason.FLAPPING})
 GROUPS = {"outcome": "outcome", "label": "outcome", "score": "score"}
-PREFIXES = {"quality": "data", "feature": "feature", "resource": "resource", "pipeline": "pipeline"}
+PREFIXES = {name: name for name in ("feature", "resource", "pipeline", "crowd")} | {"quality": "data"}
 HEADLINES = {
     "outcome": "the outcomes no longer match the predictions",
     "score": "the score has shifted",
@@ -25,6 +25,7 @@ HEADLINES = {
     "feature": "a feature has drifted",
     "resource": "the serving process behaves unusually",
     "pipeline": "the monitor could not do its work",
+    "crowd": "more alerts are open than anybody can read",
 }
 ADVICE = {
     Action.RECALIBRATE: "recalibrate the model or move its cut-off",
@@ -67,6 +68,8 @@ class Scene:
     model_version: str = ""
     role: str = "champion"
     slice: Mapping[str, Any] = field(default_factory=dict)
+    late: bool = False
+    """Whether late rows made the window be judged again."""
 
     def group_key(self, group: str) -> str:
         """Return the name under which messages of one kind are held together after an outage."""
@@ -122,15 +125,20 @@ def notifications_for(
     """
     found: list[Notification] = []
     groups: dict[str, list[Transition]] = {}
+    outdated: list[Transition] = []
     for transition in transitions:
         if transition.tell is None:
             continue
-        if transition.tell in LOUD and not transition.in_thread:
+        if transition.tell is Reason.SUPERSEDED:
+            outdated.append(transition)
+        elif transition.tell in LOUD and not transition.in_thread:
             groups.setdefault(group_of(transition.alert.family), []).append(transition)
         else:
             found.append(_reply(transition, findings.get(transition.alert.family, ()), scene))
     for group, members in groups.items():
         found.append(_opening(group, sorted(members, key=_urgency), findings, recommendations, scene))
+    if outdated:
+        found.insert(0, _notice(sorted(outdated, key=_urgency), scene))
     found.extend(_advice(recommendation, scene) for recommendation in told)
     return found
 
@@ -157,7 +165,7 @@ def _opening(
         reason=first.tell or Reason.FIRST,
         severity=severity,
         title=_title(scene, _headline(group, first, alerts)),
-        summary=_summary(first, said),
+        summary=_summary(first, said, scene),
         created_at=scene.now,
         thread_key=first.alert.thread_key,
         group_key=scene.group_key(group),
@@ -180,7 +188,7 @@ def _reply(transition: Transition, findings: Sequence[Finding], scene: Scene) ->
     group = group_of(alert.family)
     said = _bad(findings)
     headline = _headline(group, transition, [alert])
-    summary = _summary(transition, said)
+    summary = _summary(transition, said, scene)
     if transition.tell is Reason.RESOLVED:
         opened = alert.opened_window_start
         since = "" if opened is None else f" It was open since {opened:%d %b %Y}."
@@ -206,6 +214,32 @@ def _reply(transition: Transition, findings: Sequence[Finding], scene: Scene) ->
         cost=costs[0] if costs else "",
         alert_keys=[alert.key],
         chart=next((f.details["chart"] for f in said if f.details.get("chart")), None),
+        role=scene.role,
+        model_version=scene.model_version,
+    )
+
+
+def _notice(members: Sequence[Transition], scene: Scene) -> Notification:
+    """Return the one message that alerts are over because a new training profile is in force."""
+    alerts = [member.alert for member in members]
+    named = ", ".join(alert.family for alert in alerts[:MOST_FACTS])
+    more = f" and {len(alerts) - MOST_FACTS} more" if len(alerts) > MOST_FACTS else ""
+    return Notification(
+        id=scene.new_id(),
+        model=scene.model,
+        reason=Reason.SUPERSEDED,
+        severity=Severity.INFO,
+        title=_title(scene, "there is a new training profile, open alerts begin anew"),
+        summary=f"Against the earlier one these were open: {named}{more}. Nothing says that they are over; "
+        "what is wrong against the new one is told as new.",
+        created_at=scene.now,
+        thread_key=alerts[0].thread_key if len(alerts) == 1 else f"superseded-{scene.model}-{scene.now:%Y%m%d%H%M}",
+        group_key=scene.group_key("superseded"),
+        in_thread=len(alerts) == 1,
+        window_start=scene.window.start,
+        window_end=scene.window.end,
+        window_label=scene.label,
+        alert_keys=[alert.key for alert in alerts],
         role=scene.role,
         model_version=scene.model_version,
     )
@@ -270,10 +304,15 @@ def _headline(group: str, transition: Transition, alerts: Sequence[Alert]) -> st
     return headline
 
 
-def _summary(transition: Transition, said: Sequence[Finding]) -> str:
+def _summary(transition: Transition, said: Sequence[Finding], scene: Scene) -> str:
     alert = transition.alert
     lead = said[0].message if said and said[0].message else alert.title
     sentences = [_sentence(lead)] if lead else []
+    if scene.late:
+        sentences.append("Late rows show it only now.")
+    if transition.tell is Reason.FLAPPING:
+        sentences.append(_sentence(transition.reason))
+        sentences.append("The digest goes on to name it; a rise to critical is told all the same.")
     if group_of(alert.family) == "outcome":
         because = {
             Cause.CONCEPT: "Score and sources look ordinary, so what changed is how outcomes follow from inputs "
@@ -290,11 +329,7 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def _bad(findings: Any) -> list[Finding]:
-    def weight(finding: Finding) -> tuple[float, ...]:
-        size = abs(finding.effect or 0.0) / (finding.materiality or 1.0)
-        return (-RANK[finding.severity], -HARM[finding.verdict], -(finding.impact or 0.0), -size)
-
+def _bad(findings: Iterable[Finding]) -> list[Finding]:
     return sorted((f for f in findings if HARM[f.verdict] > 0), key=weight)
 
 

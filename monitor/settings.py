@@ -246,12 +246,12 @@ class RouteSection(Section):
 
 
 class EscalateSection(Section):
-    """What happens to an alert that nobody acknowledges."""
+    """Who else hears of a critical alert that nobody acknowledges: once per episode, while it is open."""
 
     after: PositiveDuration
-    """Time without an acknowledgement."""
+    """Time without an acknowledgement, from the first message that calls it critical; anew when one runs out."""
     to: Texts = Field(min_length=1)
-    """Names of channels."""
+    """Names of further channels."""
 
 
 class DigestSection(Section):
@@ -279,7 +279,7 @@ class AlertsSection(Section):
     repeat: Mapping[Severity, PositiveDuration] = Field(default_factory=_daily_when_critical)
     """Severity → time after which a firing alert is told again."""
     escalate: EscalateSection | None = None
-    """What happens to an alert that nobody acknowledges."""
+    """Who else hears of a critical alert that nobody acknowledges."""
     digest: DigestSection | None = None
     """The summary of everything that was not worth a message."""
 

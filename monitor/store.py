@@ -381,10 +381,7 @@ def save_memories(
         insert.on_conflict_do_update(
             index_elements=[column.name for column in kept.primary_key], set_={"body": insert.excluded.body}
         ),
-        [
-            {**key, "check_name": name, "body": zlib.compress(json.dumps(memory).encode(), level=1)}
-            for name, memory in memories.items()
-        ],
+        [{**key, "check_name": name, "body": _packed(memory)} for name, memory in memories.items()],
     )
     same = [kept.c[name] == key[name] for name in ("model", "role", "part", "slice")]
     oldest = (
@@ -397,6 +394,31 @@ def save_memories(
         .scalar_subquery()
     )
     conn.execute(sa.delete(kept).where(*same, kept.c.window_start <= oldest))
+
+
+def correct_memories(conn: sa.Connection, run: Run, name: str, corrected: Mapping[datetime, Any]) -> None:
+    """Replace what is remembered under a name after later windows of a run's model and part, by their start.
+
+    Only what is remembered still is replaced, in every revision of the window.
+    """
+    kept = tables.detector_memory
+    for start, memory in corrected.items():
+        conn.execute(
+            sa.update(kept)
+            .where(
+                kept.c.model == run.model,
+                kept.c.role == run.role,
+                kept.c.part == run.part,
+                kept.c.slice == EVERYTHING,
+                kept.c.check_name == name,
+                kept.c.window_start == start,
+            )
+            .values(body=_packed(memory))
+        )
+
+
+def _packed(memory: Any) -> bytes:
+    return zlib.compress(json.dumps(memory).encode(), level=1)
 
 
 # --- what serving processes use ---

@@ -49,6 +49,7 @@ class Vitals:
         # outside of any transaction: a process on another machine may take its time to answer
         sample = self._sample(now, version)
         with self.installation.engine.begin() as conn:
+            episode.hold(conn, self.watched.name, CHAMPION)
             run = self._run(now, version)
             evidence = Evidence(
                 model=self.watched.name,

@@ -25,6 +25,7 @@ from monitor.metrics import Metrics
 from monitor.model import CatchUp
 from monitor.reading import wait_of
 from monitor.recheck import recheck_all
+from monitor.reminder import remind
 from monitor.review import review
 from monitor.source import SlowReadError, SourceError
 from monitor.window import Window
@@ -69,6 +70,7 @@ class Worker:
                 done += 1
             elif not self.recheck(now):
                 break
+        self.remind(now)
         self.review(now)
         return done
 
@@ -83,6 +85,11 @@ class Worker:
             self.awake.set()
         return revised
 
+    def remind(self, now: datetime) -> None:
+        """Escalate what nobody has taken on, and say which silences end soon."""
+        if remind(self.installation, now=now):
+            self._tell()
+
     def review(self, now: datetime) -> None:
         """Put the digest of the last complete period into the outbox, once its windows are evaluated."""
         for watched in self.installation.models.values():
@@ -93,7 +100,7 @@ class Worker:
         """Write every window that is due into the ledger, take back what dead owners held."""
         fresh = 0
         with self.installation.engine.begin() as conn:
-            for lost in ledger.rescue(conn):
+            for lost in sorted(ledger.rescue(conn), key=lambda run: run.model):  # all take models' alerts in one order
                 log.warning("took back a run", extra={"model": lost.model, "window": lost.window.start.isoformat()})
                 if lost.state == "dead":
                     self._observe(conn, lost, ledger.RESCUED, dead=True, now=now)
@@ -204,10 +211,11 @@ class Worker:
                 self.awake.clear()
 
     def tick(self) -> None:
-        """Plan what is due, review what is over, wake the evaluators; a lost tick is made up for by the next."""
+        """Plan what is due, remind, review what is over, wake the evaluators; the next tick makes up for a lost one."""
         try:
             self._settle()
             self.plan(self.clock())
+            self.remind(self.clock())
             self.review(self.clock())
         except sa.exc.SQLAlchemyError as error:
             if not schema.is_outage(error):

@@ -18,6 +18,7 @@ NOUNS = {"window", "sketch", "column", "profile", "tile", "outcome", "reference"
 NOUNS |= {"source", "process", "memo", "panel", "divergence", "novelty", "trailing", "catalogue", "habit", "blocks"}
 DECISIONS = {"check", "alert", "routing", "route", "recommendation", "decision", "circuit", "notification", "digest"}
 DECISIONS |= {"advice", "proof", "trial", "expectation", "estimate", "metric", "silence"}
+DECISIONS |= {"track", "conversation", "machine", "inhibition", "movement"}
 CORE = NOUNS | DECISIONS | {"stats", "checks"}
 SQL = {"tables", "store", "ledger", "outbox", "schema", "sources", "migrations"}
 SQL |= {
@@ -41,6 +42,7 @@ TOP = {
     "recheck",
     "vitals",
     "pipeline",
+    "reminder",
     "review",
     "reporting",
     "worker",

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import typer
 
-from monitor import breaker, episode, history, pipeline, silence
+from monitor import breaker, episode, history, silence
 from monitor.breakdown import trouble
 from monitor.command import (
     CommandError,
@@ -139,11 +139,17 @@ def list_alerts(
 @alerts.command("ack")
 def acknowledge(
     key: Annotated[str, typer.Argument(help="Key of the alert, or its beginning.")],
+    until: Annotated[str | None, typer.Option("--until", help="End, a date or time; default in 72 hours.")] = None,
     by: Annotated[str | None, typer.Option("--by", help="Who; default the current user.")] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Take an open alert on: it is not repeated for 72 hours unless it gets worse."""
+    """Take an open alert on: until a time it is neither repeated nor escalated, unless it gets worse."""
     at = now()
+    end = moment(until, "--until") or at + ACKNOWLEDGED_FOR
+    if not at < end <= at + silence.LONGEST:
+        raise CommandError(
+            f"--until {end:%Y-%m-%d %H:%M %Z} must lie ahead and within {silence.LONGEST.days} days; give another time."
+        )
     if len(key) < SHORTEST_KEY:
         raise CommandError(f"{key!r} could be any alert; give at least {SHORTEST_KEY} characters of its key.")
     with opened(configuration(config)) as installation, installation.engine.begin() as conn:
@@ -154,9 +160,9 @@ def acknowledge(
         if alert is None:
             raise CommandError(f"No alert has a key that begins with {key}; `monitor alerts --all` lists them.")
         person = by or getpass.getuser()
-        if not episode.acknowledge(conn, alert, by=person, at=at, until=at + ACKNOWLEDGED_FOR):
+        if not episode.acknowledge(conn, alert, by=person, at=at, until=end):
             raise CommandError(f"Alert {alert.key[:12]} is {alert.state}, so there is nothing to acknowledge.")
-    say(f"{person} acknowledged {alert.title or alert.family} until {at + ACKNOWLEDGED_FOR:%Y-%m-%d %H:%M} UTC.")
+    say(f"{person} acknowledged {alert.title or alert.family} until {end.astimezone(UTC):%Y-%m-%d %H:%M} UTC.")
 
 
 @alerts.command("silence")
@@ -177,8 +183,9 @@ def silence_alerts(
 ) -> None:
     """Tell nobody of matching alerts until a time; they are judged, stored and shown all the same.
 
-    What is still open at the end is told with its next window. Advice to retrain is no alert and is told meanwhile; so
-    is that windows cannot be evaluated.
+    What is still open at the end is told with its next window, and an hour before the end those who would have been
+    told hear that it comes. Advice to retrain is no alert and is told meanwhile. The family pipeline:evaluation is that
+    windows cannot be evaluated.
     """
     start = now()
     try:
@@ -191,10 +198,6 @@ def silence_alerts(
     if not person or not why:
         raise CommandError("A silence says who made it and why; give --reason TEXT (and --by NAME).")
     with opened(configuration(config)) as installation, installation.engine.begin() as conn:
-        if pipeline.FAMILY in matchers.get("family", []):
-            raise CommandError(
-                "That windows cannot be evaluated is never silenced: nobody would notice that nothing is."
-            )
         for name in matchers.get("model", []):
             installation.model(name)
         known = {check for model in installation.models.values() for check in model.checks}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -16,7 +16,7 @@ from monitor.decision import Decision
 from monitor.embedded import Database
 from monitor.installation import Installation
 from monitor.notification import Notification, Reason
-from tests.watched import ask, installed, write_config
+from tests.watched import ask, installed, run, write_config
 
 ROUTES = """
 channels:
@@ -37,11 +37,21 @@ def installation(tmp_path: Path, database: Database) -> Iterator[Installation]:
         yield installation
 
 
-def tell(installation: Installation, severity: Severity, *, at: datetime = TONIGHT, group: str = "m:score") -> None:
+def tell(
+    installation: Installation,
+    severity: Severity,
+    *,
+    at: datetime = TONIGHT,
+    group: str = "m:score",
+    reason: Reason = Reason.FIRST,
+    keys: Sequence[str] = (),
+) -> None:
     message = Notification(
         id=uuid4(),
         model="m",
-        reason=Reason.FIRST,
+        reason=reason,
+        in_thread=reason is Reason.RESOLVED,
+        alert_keys=tuple(keys),
         severity=severity,
         title="the score has shifted",
         summary="By a lot.",
@@ -83,7 +93,7 @@ def test_critical_messages_go_at_once_and_take_along_what_was_held_of_their_grou
     first = claimed(installation)
     assert first == [("ops", Severity.WARNING), ("team", Severity.WARNING)]
     with installation.engine.begin() as conn:
-        assert outbox.counts(conn) == {"pending": 4, "sending": 2}
+        assert outbox.counts(conn) == {"held": 2, "pending": 2, "sending": 2}
     assert ask(installation, DUE) == ["ops", "team"]  # the critical one is next; the other group waits for the morning
 
 
@@ -94,3 +104,49 @@ def test_what_failed_waits_for_its_channel_also_when_something_critical_comes(in
             outbox.reschedule(conn, one.delivery_id, one.token, error="busy", delay=timedelta(hours=1))
     tell(installation, Severity.CRITICAL)
     assert claimed(installation) == []
+
+
+def wake_up(installation: Installation) -> None:
+    """Let the quiet hours end."""
+    run(installation, "UPDATE monitor.delivery SET next_at = clock_timestamp() WHERE state = 'held'")
+
+
+def test_what_came_and_went_in_the_quiet_hours_is_one_line_in_the_morning(installation: Installation) -> None:
+    tell(installation, Severity.WARNING, keys=["a"])
+    tell(installation, Severity.WARNING, keys=["a"], reason=Reason.RESOLVED)
+    wake_up(installation)
+    with installation.engine.begin() as conn:
+        found = outbox.claim(conn, limit=10, lease=timedelta(minutes=1), channels=["team"])
+    assert [(one.notification.reason, one.notification.in_thread) for one in found] == [(Reason.RESOLVED, True)]
+    assert ask(installation, "SELECT state FROM monitor.delivery WHERE channel = 'team' ORDER BY sequence") == [
+        "superseded",
+        "sending",
+    ]
+
+
+def test_what_is_still_open_in_the_morning_comes_first_and_what_is_over_is_a_line_of_it(
+    installation: Installation,
+) -> None:
+    tell(installation, Severity.WARNING, keys=["a"])
+    tell(installation, Severity.WARNING, keys=["b"])
+    tell(installation, Severity.WARNING, keys=["b"], reason=Reason.RESOLVED)
+    wake_up(installation)
+    with installation.engine.begin() as conn:
+        (found,) = outbox.claim(conn, limit=10, lease=timedelta(minutes=1), channels=["team"])
+    told = found.notification
+    assert (told.reason, told.in_thread, set(told.alert_keys)) == (Reason.FIRST, False, {"a", "b"})
+    assert "Kept back until now: Resolved: the score has shifted" in told.summary
+
+
+def test_other_groups_are_told_on_their_own_in_the_morning(installation: Installation) -> None:
+    tell(installation, Severity.WARNING)
+    tell(installation, Severity.WARNING, group="m:data")
+    wake_up(installation)
+    assert claimed(installation) == [("ops", Severity.WARNING), ("team", Severity.WARNING)] * 2
+
+
+def test_the_end_is_told_where_the_alert_was_told_and_nowhere_else(installation: Installation) -> None:
+    tell(installation, Severity.WARNING, at=MORNING, keys=["a"])
+    run(installation, "DELETE FROM monitor.delivery WHERE channel = 'ops'")
+    tell(installation, Severity.INFO, at=MORNING, keys=["a"], reason=Reason.RESOLVED)
+    assert ask(installation, "SELECT channel FROM monitor.delivery") == ["team", "team"]

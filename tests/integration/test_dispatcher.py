@@ -320,7 +320,7 @@ def test_after_an_outage_each_group_is_told_once_how_things_are_now(engine: sa.E
     assert go(engine, {"hook": web(peer)}) == {"sent": 4}
     keys = [request.headers["idempotency-key"] for request in peer.requests]
     assert sorted(keys) == [str(UUID(int=number)) for number in (37, 38, 39, 40)]
-    assert all(b"could not be reached" not in request.body for request in peer.requests)
+    assert all(b"Kept back until now" not in request.body for request in peer.requests)
     with engine.connect() as conn:
         assert outbox.counts(conn) == {"sent": 5, "superseded": 36}
 

@@ -127,15 +127,6 @@ def test_every_change_is_recorded_with_who_did_it(conn: sa.Connection) -> None:
     assert episode.load_alerts(conn, "m")["abc"].acknowledged_until == until
 
 
-def test_a_window_that_was_under_way_does_not_undo_an_acknowledgement(conn: sa.Connection) -> None:
-    episode.save_alerts(conn, [alert()], at=NOW)
-    read_before = episode.load_alerts(conn, "m")["abc"]
-    assert episode.acknowledge(conn, alert(), by="ada", at=NOW, until=NOW + DAY)
-    episode.save_alerts(conn, [replace(read_before, state=AlertState.RECOVERING)], at=NOW + DAY)
-    after = episode.load_alerts(conn, "m")["abc"]
-    assert (after.state, after.acknowledged_by, after.acknowledged_until) == (AlertState.RECOVERING, "ada", NOW + DAY)
-
-
 def test_what_is_over_cannot_be_acknowledged(conn: sa.Connection) -> None:
     episode.save_alerts(conn, [alert(state=AlertState.RESOLVED)], at=NOW)
     assert not episode.acknowledge(conn, alert(), by="ada", at=NOW, until=NOW + DAY)

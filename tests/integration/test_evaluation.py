@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from monitor import ledger
-from monitor.check import Stage
+from monitor import episode, ledger
+from monitor.check import Evidence, Judgement, Stage
 from monitor.embedded import Database
 from monitor.evaluation import evaluate
 from monitor.installation import Installation
@@ -62,6 +65,16 @@ def claimed(installation: Installation, stage: Stage = Stage.INPUTS) -> Run:
 
 def counts(installation: Installation) -> dict[str, int]:
     return {table: ask(installation, f"SELECT count(*) FROM monitor.{table}")[0] for table in WRITTEN}
+
+
+def running(installation: Installation, stage: Stage, window: Window) -> Run:
+    """Return a run that was claimed."""
+    with installation.engine.begin() as conn:
+        query = "SELECT run_id FROM monitor.run WHERE part = :part AND window_start = :start"
+        run_id = conn.scalars(sa.text(query), {"part": stage.value, "start": window.start}).one()
+        found = ledger.load_run(conn, run_id)
+    assert found is not None
+    return found
 
 
 def evaluated(installation: Installation, stage: Stage = Stage.INPUTS) -> None:
@@ -209,3 +222,69 @@ def test_performance_is_estimated_before_there_is_any_label(installation: Instal
     )
     assert rows == [(True, None, None)]
     assert not ask(installation, "SELECT metric FROM monitor.performance_history WHERE basis = 'realised'")
+
+
+def test_stages_and_people_that_change_the_same_alerts_at_once_lose_nothing(installation: Installation) -> None:
+    """Both stages break, so both step the alert on their check; it has a track of each, and somebody acknowledges."""
+    log_rows(installation)
+    label_rows(installation)
+    train(installation, labelled=True)
+    watched = installation.model(MODEL)
+    both = threading.Barrier(2, timeout=60)
+
+    class Breaks:
+        stages = frozenset({Stage.INPUTS, Stage.OUTCOMES})
+
+        def run(self, evidence: Evidence) -> Judgement:
+            both.wait()  # both have read the alerts as they were before
+            raise RuntimeError("on purpose")
+
+    broken = replace(watched, checks={"breaks": Breaks()})
+
+    def live(stage: Stage) -> None:
+        for day in range(2):
+            window = Window(start=FIRST + day * DAY, end=FIRST + (day + 1) * DAY)
+            with installation.engine.begin() as conn:
+                ledger.materialise(conn, MODEL, "champion", stage.value, [window])
+                ready = "UPDATE monitor.run SET state = 'running', token = gen_random_uuid() WHERE part = :part"
+                conn.execute(
+                    sa.text(f"{ready} AND window_start = :start"), {"part": stage.value, "start": window.start}
+                )
+            evaluate(installation, broken, running(installation, stage, window), now=NOW)
+
+    with ThreadPoolExecutor(2) as stages:
+        for lived in [stages.submit(live, stage) for stage in (Stage.INPUTS, Stage.OUTCOMES)]:
+            lived.result(timeout=120)
+    (tracks,) = ask(installation, "SELECT memory->'tracks' FROM monitor.alert WHERE family = 'pipeline:breaks'")
+    assert set(tracks) == {"breaks:breaks of inputs", "breaks:breaks of outcomes"}
+    assert ask(installation, "SELECT count(*) FROM monitor.alert WHERE family = 'pipeline:breaks'") == [1]
+    assert ask(installation, TOLD) == ["first"]
+
+
+def test_an_acknowledgement_during_an_evaluation_is_kept(installation: Installation) -> None:
+    log_rows(installation)
+    train(installation, mean=-100.0)
+    evaluated(installation)
+
+    @dataclass(frozen=True)
+    class Interrupted:
+        """A check in whose time somebody acknowledges everything."""
+
+        stages = frozenset({Stage.INPUTS})
+
+        def run(self, evidence: Evidence) -> Judgement:
+            with installation.engine.begin() as conn:
+                for alert in episode.load_alerts(conn, MODEL).values():
+                    episode.acknowledge(conn, alert, by="ada", at=NOW, until=NOW + DAY)
+            return Judgement()
+
+    watched = installation.model(MODEL)
+    interrupted = replace(watched, checks={"interrupted": Interrupted(), **watched.checks})
+    window = Window(start=FIRST + DAY, end=FIRST + 2 * DAY)
+    with installation.engine.begin() as conn:
+        ledger.materialise(conn, MODEL, "champion", "inputs", [window])
+        found = ledger.claim(conn, "me", now=NOW, lease=timedelta(minutes=1))
+    assert found is not None
+    evaluate(installation, interrupted, found, now=NOW)
+    firing = "SELECT DISTINCT acknowledged_by FROM monitor.alert WHERE state = 'firing'"
+    assert ask(installation, firing) == ["ada"]

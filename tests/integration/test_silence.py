@@ -112,7 +112,6 @@ def test_the_command_makes_a_silence_and_ends_it(file: Path, capsys: pytest.Capt
         (["--match", "model=m", "--reason", "x", "--until", "2013-01-01"], "give a later time"),
         (["--match", "model=m", "--for", "2h"], "--reason TEXT"),
         (["--match", "model=m", "--for", "2h", "--reason", " "], "--reason TEXT"),
-        (["--match", "family=pipeline:evaluation", "--for", "2h", "--reason", "x"], "never silenced"),
         (["--match", "model=n", "--for", "2h", "--reason", "x"], "n is no model"),
         (["--match", "check=weather", "--for", "2h", "--reason", "x"], "No model has a check weather"),
     ],

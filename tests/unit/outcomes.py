@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.alert import Alert, AlertState
+from monitor.alert import Alert
 from monitor.check import Check, Costs, Evidence, Judgement, Stage, checks
 from monitor.decision import Decision, Rules, State, decide
 from monitor.notification import Notification
@@ -191,7 +191,7 @@ class Daemon:
             prove=self.prove,
         )
         self.memories[stage] = dict(decision.memories)
-        self.alerts |= {a.key: a for a in decision.alerts if a.state is not AlertState.SUPERSEDED}
+        self.alerts |= {a.key: a for a in sorted(decision.alerts, key=lambda a: a.episode)}
         self.recommendations |= {r.id: r for r in decision.recommendations}
         self.notifications.extend(decision.notifications)
         return decision

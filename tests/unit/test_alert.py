@@ -1,88 +1,14 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.alert import Alert, AlertRules, AlertState, Identity, Transition, step
-from monitor.check import Cause, Finding, Part, Severity, Verdict
+from monitor.alert import AlertRules, AlertState, Identity
+from monitor.check import Finding, Severity, ThresholdSource, Verdict
 from monitor.notification import Reason
-from monitor.window import Window
-
-DAY = timedelta(days=1)
-FIRST = datetime(2013, 3, 1, tzinfo=UTC)
-MARKS = {".": Verdict.OK, "w": Verdict.WARNING, "c": Verdict.CRITICAL, "?": Verdict.INCONCLUSIVE}
-
-
-def window(day: int) -> Window:
-    return Window(start=FIRST + day * DAY, end=FIRST + (day + 1) * DAY)
-
-
-def finding(verdict: Verdict, **changes: Any) -> Finding:
-    facts: dict[str, Any] = {
-        "check": "performance",
-        "part": Part.OUTCOME,
-        "subject": "outcome",
-        "statistic": "residual",
-        "verdict": verdict,
-        "family": "outcome",
-        "severity": Severity.WARNING,
-        "effect": 0.2,
-        "materiality": 0.03,
-        "direction": 1,
-        "message": "54 % came true, 23 % were expected",
-        "cause": Cause.CONCEPT,
-    }
-    return Finding(**(facts | changes))
-
-
-class Machine:
-    """One alert that is shown windows day by day."""
-
-    def __init__(self, family: str = "outcome", rules: AlertRules | None = None) -> None:
-        self.identity = Identity(model="flights", family=family)
-        self.rules = rules or AlertRules(repeat={})
-        self.alert: Alert | None = None
-        self.history: list[tuple[int, Transition]] = []
-        self.ended: list[Alert] = []
-        self.day = 0
-
-    def see(self, *findings: Finding, inhibited_by: str | None = None) -> list[Transition]:
-        done = step(
-            self.alert,
-            findings,
-            self.rules,
-            identity=self.identity,
-            window=window(self.day),
-            pace=DAY,
-            now=window(self.day).end,
-            inhibited_by=inhibited_by,
-        )
-        self.alert = done.alert
-        if done.ended is not None:
-            self.ended.append(done.ended)
-        self.history += [(self.day, transition) for transition in done.transitions]
-        self.day += 1
-        return list(done.transitions)
-
-    def see_all(self, marks: str, **changes: Any) -> None:
-        for mark in marks:
-            self.see(finding(MARKS[mark], **changes))
-
-    @property
-    def state(self) -> str | None:
-        return None if self.alert is None else self.alert.state.value
-
-    @property
-    def told(self) -> list[tuple[int, Reason, bool]]:
-        return [(day, t.tell, t.in_thread) for day, t in self.history if t.tell is not None]
-
-    @property
-    def messages(self) -> list[int]:
-        return [day for day, _, in_thread in self.told if not in_thread]
+from monitor.track import turbulence
+from tests.unit.alerts import Machine, finding, window
 
 
 @pytest.mark.parametrize(
@@ -282,6 +208,135 @@ def test_a_stale_alert_says_since_when() -> None:
     assert machine.alert.stale_since == window(1).start
     machine.see_all("c")
     assert machine.alert.stale_since is None
+
+
+@pytest.mark.parametrize(
+    ("values", "state", "rule"),
+    [
+        ([0.3, 0.3, 0.1, 0.1, 0.1], "resolved", "values well below the threshold resolve it"),
+        ([0.3, 0.3, 0.1, 0.24, 0.1, 0.1], "recovering", "a value within a tenth of the threshold is no good window"),
+        ([0.3, 0.3, 0.24, 0.24, 0.24, 0.24], "firing", "values that stay just below the threshold resolve nothing"),
+        ([0.24, 0.24, 0.24], None, "values just below the threshold open nothing"),
+        ([0.3, 0.24, 0.3], "firing", "nor do they keep the windows around them from counting"),
+    ],
+)
+def test_a_plain_threshold_is_left_by_a_margin(values: list[float], state: str | None, rule: str) -> None:
+    machine = Machine()
+    for value in values:
+        verdict = Verdict.WARNING if value > 0.25 else Verdict.OK
+        machine.see(finding(verdict, value=value, threshold=0.25, threshold_source=ThresholdSource.CONFIGURED))
+    assert machine.state == state, rule
+
+
+def test_the_margin_lies_on_the_good_side_whichever_that_is() -> None:
+    machine = Machine()
+    for p_value in [0.01, 0.01, 0.054, 0.2, 0.2, 0.2]:  # a p-value is bad below its threshold
+        verdict = Verdict.WARNING if p_value < 0.05 else Verdict.OK
+        machine.see(finding(verdict, value=p_value, threshold=0.05, threshold_source=ThresholdSource.CONFIGURED))
+        if machine.day == 5:
+            assert machine.state == "recovering"
+    assert machine.state == "resolved"
+
+
+def test_a_threshold_from_the_budget_has_no_margin() -> None:
+    machine = Machine()
+    machine.see_all("ww")
+    machine.see_all("...", value=0.24, threshold=0.25, threshold_source=ThresholdSource.BUDGET)
+    assert machine.state == "resolved"
+
+
+def test_an_acknowledged_alert_is_not_repeated_until_the_acknowledgement_runs_out() -> None:
+    machine = Machine(rules=AlertRules())
+    machine.see_all("c", severity=Severity.CRITICAL)
+    machine.acknowledge(days=3)
+    machine.see_all("ccc", severity=Severity.CRITICAL)
+    assert machine.reasons == [Reason.FIRST]
+    machine.see_all("c", severity=Severity.CRITICAL)
+    assert machine.reasons == [Reason.FIRST, Reason.REPEATED]
+    assert machine.alert is not None
+    assert machine.alert.acknowledged_by is None
+    assert "not acknowledged any more: its time is over" in [t.reason for _, t in machine.history]
+
+
+def test_an_alert_that_gets_worse_is_acknowledged_no_more() -> None:
+    machine = Machine()
+    machine.see_all("ww")
+    machine.acknowledge()
+    machine.see_all("w")
+    assert machine.alert is not None
+    assert machine.alert.acknowledged_by == "ada"
+    machine.see_all("c", severity=Severity.CRITICAL)
+    assert machine.alert.acknowledged_by is None
+    assert machine.reasons[-1] is Reason.ESCALATED
+    assert "not acknowledged any more: it is critical now" in [t.reason for _, t in machine.history]
+
+
+def test_an_acknowledgement_is_of_one_episode() -> None:
+    machine = Machine()
+    machine.see_all("ww")
+    machine.acknowledge(days=30)
+    machine.see_all("...ww")
+    assert machine.alert is not None
+    assert (machine.alert.episode, machine.alert.acknowledged_by) == (2, None)
+
+
+QUICK = AlertRules(k=1, n=1, recover=1, repeat={})
+
+
+def test_an_alert_that_opens_and_closes_all_the_time_says_so_once_and_is_muted() -> None:
+    machine = Machine(rules=QUICK)
+    machine.see_all("w." * 15)
+    flapping = machine.reasons.index(Reason.FLAPPING)
+    assert set(machine.reasons[:flapping]) == {Reason.FIRST, Reason.RESOLVED, Reason.REOPENED}
+    assert machine.reasons[flapping:] == [Reason.FLAPPING]
+    assert machine.alert is not None
+    assert machine.alert.flapping
+
+
+def test_more_than_half_of_the_last_twenty_verdicts_must_change_and_newer_ones_weigh_more() -> None:
+    assert turbulence("ggggggggggbgbgbgbgbg") > 0.5
+    assert turbulence("bgbgbgbgbggggggggggg") < 0.5
+    assert turbulence("bbbgggbbbgggbbbgggbb") < 0.5
+    quiet = Machine(rules=QUICK)
+    quiet.see_all("www..." * 8)
+    assert Reason.FLAPPING not in quiet.reasons
+
+
+def test_once_calm_what_is_still_open_is_told() -> None:
+    machine = Machine(rules=QUICK)
+    machine.see_all("w." * 10)
+    machine.see_all("w" * 20)
+    assert machine.reasons[-2:] == [Reason.FLAPPING, Reason.REOPENED]
+    assert machine.alert is not None
+    assert not machine.alert.flapping
+
+
+def test_once_calm_what_is_over_is_told_too() -> None:
+    machine = Machine(rules=QUICK)
+    machine.see_all("w." * 10)
+    machine.see_all("." * 20)
+    assert machine.told[-1][1:] == (Reason.RESOLVED, True)
+    assert machine.reasons[-2:] == [Reason.FLAPPING, Reason.RESOLVED]
+    machine.see_all("." * 20)
+    assert machine.reasons[-2:] == [Reason.FLAPPING, Reason.RESOLVED]
+
+
+def test_flapping_mutes_no_rise_to_critical() -> None:
+    machine = Machine(rules=QUICK)
+    machine.see_all("w." * 10)
+    machine.see_all("c", severity=Severity.CRITICAL)
+    assert machine.reasons[-2:] == [Reason.FLAPPING, Reason.ESCALATED]
+
+
+def test_a_changed_configuration_is_noted_and_the_episode_goes_on() -> None:
+    machine = Machine(stage="outcomes", config="old")
+    machine.see_all("ww")
+    machine.identity = Machine(stage="outcomes", config="new").identity
+    (noted, *_) = machine.see(finding(Verdict.WARNING))
+    assert (noted.reason, noted.tell) == ("the configuration changed; it goes on under the new one", None)
+    assert machine.alert is not None
+    assert (machine.alert.episode, machine.state) == (1, "firing")
+    assert machine.see(finding(Verdict.WARNING)) == []
 
 
 def test_the_key_does_not_depend_on_figures_or_versions() -> None:

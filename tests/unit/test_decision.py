@@ -58,7 +58,7 @@ def test_quiet_days_decide_nothing_but_memories() -> None:
     service = daemon()
     decision = service.outcome_day()
     assert (decision.alerts, decision.notifications, decision.recommendations) == ([], [], [])
-    assert set(decision.memories) == {"performance", "recommendation"}
+    assert set(decision.memories) == {"performance", "recommendation", "alerts"}
     json.dumps(decision.memories, allow_nan=False)
 
 

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.alert import AlertRules, Identity, Transition, step
+from monitor.alert import AlertRules, Identity, Transition
 from monitor.check import Cause, Finding, Part, Severity, Verdict
 from monitor.digest import Flagged, digest
+from monitor.machine import step
 from monitor.notification import Reason
 from monitor.recommendation import Action, Recommendation
 from monitor.routing import Scene, group_of, notifications_for
