@@ -453,7 +453,7 @@ def refusals(conn: sa.Connection, *, since: datetime) -> list[tuple[str, str]]:
 def oldest_pending_age(conn: sa.Connection) -> timedelta | None:
     """How long the oldest unsent message has been due; None when nothing is due. What an outbox is judged by."""
     query = sa.select(sa.func.clock_timestamp() - sa.func.min(deliveries.c.next_at)).where(
-        deliveries.c.state.in_(("pending", "sending")), deliveries.c.next_at <= sa.func.clock_timestamp()
+        deliveries.c.state.in_(("pending", "sending", "held")), deliveries.c.next_at <= sa.func.clock_timestamp()
     )
     age: timedelta | None = conn.scalars(query).one()
     return age

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from monitor.blocks import HEADER, MOST_BLOCKS, SECTION, slack_blocks, slack_text
 from monitor.charts import sparkline
 from monitor.check import Severity
-from monitor.message import REASONS, compose, html, plain, text
+from monitor.message import QUIET, REASONS, compose, html, plain, text
 from monitor.notification import Fact, Notification, Reason, from_json, to_json
 from tests.peers import notification
 
@@ -74,9 +74,7 @@ def strings(value: Any) -> list[str]:
 def test_severity_model_window_and_reason_come_first(reason: Reason) -> None:
     message = compose(notification(reason=reason))
     first_lines = text(message).splitlines()[0]
-    lead = (
-        "Critical" if reason in (Reason.FIRST, Reason.REOPENED, Reason.ESCALATED, Reason.REPEATED) else REASONS[reason]
-    )
+    lead = REASONS[reason] if reason in QUIET else "Critical"
     assert first_lines.startswith(f"{lead.upper()} · flight-delay · 23 April 2013")
     assert message.subject.startswith(f"{lead} · flight-delay · 23 April 2013 · ")
     assert REASONS[reason].lower() in first_lines.lower()
