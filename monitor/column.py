@@ -24,6 +24,7 @@ CLIP = 8.0  # in robust standard deviations
 IQR_TO_SD = 1.349  # interquartile range of a normal distribution in standard deviations
 EXTRAS = ("missing", "nan", "infinite", "unparseable", "unseen", "zeros", "other", "off_clock", "clock_known")
 SUMS = 4  # Σ(x-center), its squares, Σ clipped, its squares
+FARTHEST = 1e150  # from the center: squares of what is farther would not be finite
 
 
 class Clock(StrEnum):
@@ -140,6 +141,30 @@ class NumericColumn:
         z = np.clip((x - self.center) / self.scale, -CLIP, CLIP)
         return np.where(x == self.atom, 0.0, z) if self.off_atom else z
 
+    def sums(self, x: Floats) -> Floats:
+        """Return the sums of ascending finite values: Σ(x-center), of its squares, Σ ``clipped``, of its squares."""
+        with np.errstate(over="ignore"):
+            gap = x - self.center
+        if gap[-1] > FARTHEST or gap[0] < -FARTHEST:
+            np.clip(gap, -FARTHEST, FARTHEST, out=gap)
+        squares = gap * gap
+        whole = float(gap.sum()), float(squares.sum())
+        if self.scale <= 0:
+            return np.array([*whole, 0.0, 0.0])
+        # What is clipped lies at both ends; the atom, where it does not count, lies together.
+        reach = CLIP * self.scale
+        low, high = gap.searchsorted([-reach, reach]).tolist()
+        below, above, parts = low, len(x) - high, [(low, high)]
+        if self.off_atom and self.atom is not None:
+            first, last = x.searchsorted(self.atom), x.searchsorted(self.atom, "right")
+            below -= max(min(last, low) - first, 0)
+            above -= max(last - max(first, high), 0)
+            parts = [(low, min(first, high)), (max(last, low), high)]
+        within = sum(float(gap[a:b].sum()) for a, b in parts if a < b)
+        within2 = sum(float(squares[a:b].sum()) for a, b in parts if a < b)
+        clipped = within / self.scale + CLIP * (above - below)
+        return np.array([*whole, clipped, within2 / self.scale**2 + CLIP**2 * (above + below)])
+
     def unseen(self, x: Floats) -> NDArray[np.bool_] | None:
         """Return which values never occurred in training, or None when training had too many values to say."""
         if self.lattice is None:
@@ -174,7 +199,17 @@ class CategoricalColumn:
 
     def places(self, categories: Sequence[str]) -> Ints:
         """Return each category's place: its index, -1 for a rarer training value, -2 for a value never seen."""
-        return np.array([self._index.get(category, self.NEW) for category in categories], np.int64)
+        known = self._places.get("last")
+        if known is not None and known[0] is categories:
+            return known[1]
+        found = np.array([self._index.get(category, self.NEW) for category in categories], np.int64)
+        self._places["last"] = (categories, found)
+        return found
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[Sequence[str], Ints]]:
+        """The last categories with their places: the batches of a read share theirs."""
+        return {}
 
 
 Column = NumericColumn | CategoricalColumn

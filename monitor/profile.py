@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.column import (
+    FARTHEST,
+    SUMS,
     CategoricalColumn,
     Clock,
     Column,
@@ -34,12 +36,15 @@ from monitor.sketch import (
     Buckets,
     Novelties,
     buckets_of,
+    buckets_of_sorted,
     distinct,
+    gaps,
     hash_floats,
     hash_texts,
     merge_buckets,
     merge_novelties,
     register_values,
+    registers_of,
 )
 from monitor.source import Batch, CategoryValues, Floats, Ints, NumericValues, take
 
@@ -48,6 +53,8 @@ MAGIC = b"DMPF"
 PARTS = 11
 NO_BUCKETS = Buckets(keys=np.zeros(0, np.int64), counts=np.zeros(0, np.int64))
 LARGEST = 1 << 22  # counts that one pass may hold, 32 MB
+FEW = 256  # rows per piece below which many pieces are counted at once
+_ZERO = np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -352,8 +359,8 @@ class ColumnProfile:
 def profiles_of(layout: Layout, batch: Batch, pieces: Ints, number: int) -> list[Profile]:
     """Return one profile for each of ``number`` pieces; ``pieces`` says to which piece a row belongs.
 
-    All pieces are built in one pass over each column: its values are sorted within the pieces, and everything is then
-    counted on runs of equal values, so a column of few values costs little more than the sort.
+    All pieces are built in one pass over each column: its values are sorted within the pieces. What has an order is
+    then found by looking for edges among them, the rest is counted on runs of equal values.
     """
     if number > 1 and number * layout.counts > LARGEST:
         # Many small pieces of a wide table would need more room than their rows; half of them at a time do not.
@@ -363,11 +370,13 @@ def profiles_of(layout: Layout, batch: Batch, pieces: Ints, number: int) -> list
             layout, take(batch, second), pieces[second] - number // 2, number - number // 2
         )
     shape = (number, len(layout.columns))
+    sizes = np.bincount(pieces, minlength=number)
     tally = _Tally(
         layout=layout,
         number=number,
         pieces=pieces,
         order=None if bool((pieces[1:] >= pieces[:-1]).all()) else np.argsort(pieces, kind="stable"),
+        edges=np.concatenate([_ZERO, np.cumsum(sizes)]),
         time=batch.time,
         counts=np.zeros((number, layout.counts), np.int64),
         sums=np.zeros((number, layout.sums)),
@@ -377,7 +386,7 @@ def profiles_of(layout: Layout, batch: Batch, pieces: Ints, number: int) -> list
         buckets=[{} for _ in range(number)],
         novelties=[{} for _ in range(number)],
     )
-    tally.counts[:, 0] = np.bincount(pieces, minlength=number)
+    tally.counts[:, 0] = sizes
     for position, column in enumerate(layout.columns):
         values = batch.columns.get(column.name)
         if values is None:  # a vanished column: its rows are missing, and reading says so as a finding
@@ -414,6 +423,8 @@ class _Tally:
     pieces: Ints
     order: Ints | None
     """Rows by piece; None where they are in this order already."""
+    edges: Ints
+    """Where each piece begins among the rows in this order, and where the last one ends."""
     time: Ints
     counts: Ints
     sums: Floats
@@ -434,8 +445,13 @@ class _Tally:
         """Count a numeric column."""
         raw = values.values
         usable = np.isfinite(raw)
-        x, at = raw, self.pieces
-        if not usable.all():
+        at, edges = self.pieces, self.edges
+        if usable.all():
+            self.clock(position, column, raw, usable)
+            if self.order is not None:
+                at = at[self.order]
+            x = raw.copy() if self.order is None else raw[self.order]
+        else:
             odd = ~usable & ~values.missing
             if values.unparseable is not None:
                 self.add(position, "unparseable", at[values.unparseable & ~values.missing])
@@ -443,19 +459,55 @@ class _Tally:
             self.add(position, "missing", at[values.missing])
             self.add(position, "nan", at[odd & np.isnan(raw)])
             self.add(position, "infinite", at[odd & np.isinf(raw)])
-        self.clock(position, column, raw, usable)
-        if self.order is not None:
-            x, at, usable = x[self.order], at[self.order], usable[self.order]
-        x, at = x[usable], at[usable]  # a copy of its own, which may be sorted
+            self.clock(position, column, raw, usable)
+            x = raw
+            if self.order is not None:
+                x, at, usable = x[self.order], at[self.order], usable[self.order]
+            x, at = x[usable], at[usable]
+            edges = np.searchsorted(at, np.arange(self.number + 1))
         if not len(x):
             return
-        edges = np.searchsorted(at, np.arange(self.number + 1))
-        for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        if len(x) >= FEW * self.number:
+            for piece, (start, stop) in enumerate(pairwise(edges.tolist())):
+                if start < stop:
+                    x[start:stop].sort()
+                    self.piece(position, column, x[start:stop], piece)
+        else:
+            self.small_pieces(position, column, x, at, edges)
+
+    def piece(self, position: int, column: NumericColumn, x: Floats, piece: int) -> None:
+        """Count ascending values of one piece: what has an order is counted by looking for edges among them."""
+        n, counts = len(x), self.counts[piece]
+        self.lows[piece, position], self.highs[piece, position] = x[0] + 0.0, x[-1] + 0.0  # -0 is 0
+        counts[self.layout.bins(position)] = gaps(x.searchsorted(column.edges), n)
+        left, right = int(x.searchsorted(0.0)), int(x.searchsorted(0.0, "right"))
+        counts[self.layout.extra(position, "zeros")] = right - left
+        self.buckets[piece][column.name] = buckets_of_sorted(x, left, right)
+        first = self.layout.sum_at(position)
+        self.sums[piece, first : first + SUMS] = column.sums(x)
+        begins = np.flatnonzero(x[1:] != x[:-1])
+        value, times = x, None
+        if len(begins) < n - 1:
+            times = gaps(begins + 1, n)
+            value = x[np.concatenate([_ZERO, begins + 1])]
+        self.registers[piece, position] = registers_of(hash_floats(value))
+        fresh = column.unseen(value)
+        if fresh is not None and fresh.any():
+            times = np.ones(n, np.int64) if times is None else times
+            counts[self.layout.extra(position, "unseen")] = times[fresh].sum()
+            keys = lattice_keys(value[fresh])
+            self.novel(column.name, keys, hash_floats(keys), np.full(len(keys), piece), times[fresh])
+
+    def small_pieces(self, position: int, column: NumericColumn, x: Floats, at: Ints, edges: Ints) -> None:
+        """Count values of many pieces at once, each of few."""
+        for start, stop in pairwise(edges.tolist()):
             x[start:stop].sort()
         filled = edges[:-1] < edges[1:]
         self.lows[filled, position] = x[edges[:-1][filled]] + 0.0  # -0 is 0
         self.highs[filled, position] = x[edges[1:][filled] - 1] + 0.0
-        self.bin(position, column, x, at, edges)
+        width, where = column.bins, self.layout.bins(position)
+        table = np.bincount(at * width + column.bin(x), minlength=self.number * width)
+        self.counts[:, where] += table.reshape(self.number, width)
         differs = np.empty(len(x), np.bool_)
         differs[0] = True
         np.not_equal(x[1:], x[:-1], out=differs[1:])
@@ -464,17 +516,6 @@ class _Tally:
         if len(begins) < len(x):
             x, at = x[begins], at[begins]
         self.values(position, column, x, at, np.diff(begins, append=edges[-1]))
-
-    def bin(self, position: int, column: NumericColumn, x: Floats, at: Ints, edges: Ints) -> None:
-        """Count values that ascend within their piece by bin."""
-        width, where = column.bins, self.layout.bins(position)
-        if len(x) > 4 * width * self.number:  # then looking for the edges among the values is quicker
-            for piece, (start, stop) in enumerate(pairwise(edges.tolist())):
-                below = np.searchsorted(x[start:stop], column.edges, side="left")
-                self.counts[piece, where] = np.diff(below, prepend=0, append=stop - start)
-        else:
-            table = np.bincount(at * width + column.bin(x), minlength=self.number * width)
-            self.counts[:, where] += table.reshape(self.number, width)
 
     def values(self, position: int, column: NumericColumn, value: Floats, at: Ints, times: Ints) -> None:
         """Count values that ascend within their piece, each with how often it occurred there."""
@@ -486,7 +527,7 @@ class _Tally:
         first = self.layout.sum_at(position)
         starts = np.flatnonzero(np.diff(at, prepend=-1))
         with np.errstate(over="ignore"):
-            gap = np.clip(value - column.center, -1e150, 1e150)  # squares stay finite
+            gap = np.clip(value - column.center, -FARTHEST, FARTHEST)
             clipped = column.clipped(value)
             for i, term in enumerate((gap, gap * gap, clipped, clipped * clipped)):
                 self.sums[at[starts], first + i] = np.add.reduceat(term if once else term * often, starts)

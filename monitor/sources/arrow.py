@@ -46,8 +46,13 @@ class Decoding(StrEnum):
     LIST = "list"
 
 
-def decode(name: str, column: pa.Array, decoding: Decoding, time: Ints) -> Mapping[str, Values]:
-    """Return the values of one column by feature name; a list gives two. ``time`` is the rows' own time."""
+def decode(
+    name: str, column: pa.Array, decoding: Decoding, time: Ints, vocabularies: dict[str, Vocabulary] | None = None
+) -> Mapping[str, Values]:
+    """Return the values of one column by feature name; a list gives two. ``time`` is the rows' own time.
+
+    ``vocabularies`` keeps the categories of each column from one batch to the next.
+    """
     if isinstance(column, pa.ExtensionArray):
         column = column.storage  # numeric comes as text with a name on it
     match decoding:
@@ -56,7 +61,8 @@ def decode(name: str, column: pa.Array, decoding: Decoding, time: Ints) -> Mappi
         case Decoding.NUMBER_TEXT:
             return {name: parsed_numbers(column)}
         case Decoding.CATEGORY:
-            return {name: categories(column)}
+            vocabulary = Vocabulary() if vocabularies is None else vocabularies.setdefault(name, Vocabulary())
+            return {name: vocabulary.encode(column)}
         case Decoding.AGE:
             return {name: ages(column, time)}
         case Decoding.LIST:
@@ -96,15 +102,42 @@ def _number(text: str) -> float | None:
 
 def categories(column: pa.Array) -> CategoryValues:
     """Return a column as category codes; whole floats lose their ``.0``, NaN is missing."""
-    if pa.types.is_boolean(column.type):
-        codes = column.cast(pa.int32()).fill_null(-1).to_numpy(zero_copy_only=False)
-        return CategoryValues(codes=codes.astype(np.int32), categories=("false", "true"))
-    codes, values = _coded(column)
-    texts = [_text(value) for value in values]
-    if None in texts:  # a dictionary may hold a null, and a NaN is no category
-        lookup = np.array([*(-1 if text is None else i for i, text in enumerate(texts)), -1], np.int32)
-        codes = lookup[codes]
-    return CategoryValues(codes=codes, categories=tuple("" if text is None else text for text in texts))
+    return Vocabulary().encode(column)
+
+
+class Vocabulary:
+    """The values that a column had in the batches of one read: each is made a text once, not once per batch.
+
+    Batches that bring nothing new share one tuple of categories. Beyond ``MOST`` values a batch has its own.
+    """
+
+    MOST = 1 << 13
+
+    def __init__(self) -> None:
+        self._codes: dict[object, int] = {}
+        self._texts: tuple[str, ...] = ()
+
+    def encode(self, column: pa.Array) -> CategoryValues:
+        """Return a column as ``categories`` does."""
+        if pa.types.is_boolean(column.type):
+            codes = column.cast(pa.int32()).fill_null(-1).to_numpy(zero_copy_only=False)
+            return CategoryValues(codes=codes.astype(np.int32), categories=("false", "true"))
+        codes, values = _coded(column)
+        if len(self._codes) + len(values) > self.MOST:
+            self._codes, self._texts = {}, ()
+        known = self._codes
+        new: list[str] = []
+        for value in values:
+            if value not in known:
+                text = _text(value)
+                # A dictionary may hold a null, and a NaN is no category.
+                known[value] = -1 if text is None else len(self._texts) + len(new)
+                if text is not None:
+                    new.append(text)
+        if new:
+            self._texts += tuple(new)
+        table = np.array([*(known[value] for value in values), -1], np.int32)
+        return CategoryValues(codes=table[codes], categories=self._texts)
 
 
 def _coded(column: pa.Array) -> tuple[NDArray[np.int32], list[object]]:
@@ -130,6 +163,8 @@ def _plain(dictionary: pa.Array) -> list[object]:
 
 
 def _text(value: object) -> str | None:
+    if isinstance(value, str):
+        return shorten(value)
     if value is None or value != value:
         return None
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:

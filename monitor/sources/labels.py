@@ -26,7 +26,8 @@ def read_labels(
         found = parsed_numbers(column.storage)
         column = pa.array(found.values, mask=found.missing)
     if task is Task.REGRESSION:
-        text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         found = parsed_numbers(column) if text else numbers(column)
         wrong = found.unparseable if found.unparseable is not None else np.zeros(len(column), np.bool_)
         return found.values, wrong

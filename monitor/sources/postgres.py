@@ -36,7 +36,7 @@ from monitor.source import (
     to_transfer,
 )
 from monitor.sources import selection
-from monitor.sources.arrow import Decoding
+from monitor.sources.arrow import Decoding, Vocabulary
 from monitor.sources.catalog import (
     ColumnDescription,
     Family,
@@ -212,9 +212,10 @@ class PostgresSource:
         self, session: Session, statement: sql.Composable, features: Sequence[Field], plan: _Plan, reading: Reading
     ) -> Read:
         def batches(details: dict[str, Any]) -> Iterator[Batch]:
+            vocabularies: dict[str, Vocabulary] = {}
             if reading.rows:
                 for arrow in session.batches(statement, ROWS):
-                    yield batch_of(arrow, self.section.prediction, features, details)
+                    yield batch_of(arrow, self.section.prediction, features, details, vocabularies)
 
         return Read(
             tiles=plan.wanted,

@@ -14,7 +14,7 @@ from monitor.logtable import PredictionSection
 from monitor.outcome import Task
 from monitor.source import Batch, Bools, Floats, NumericValues, Values
 from monitor.sources import selection
-from monitor.sources.arrow import Decoding, ages, categories, decode, microseconds
+from monitor.sources.arrow import Decoding, Vocabulary, ages, categories, decode, microseconds
 from monitor.sources.labels import read_labels
 from monitor.sources.logged import Log
 from monitor.sources.selection import Field
@@ -90,13 +90,17 @@ def batch_of(
     prediction: PredictionSection,
     features: Sequence[Field],
     details: dict[str, Any],
+    vocabularies: dict[str, Vocabulary] | None = None,
 ) -> Batch:
-    """Return an Arrow batch of ``select_rows`` as ours; labels are counted into ``details``."""
+    """Return an Arrow batch of ``select_rows`` as ours; labels are counted into ``details``.
+
+    ``vocabularies`` keeps the categories of each column from one batch of a read to the next.
+    """
     names = set(arrow.schema.names)
     time = microseconds(arrow.column("monitor time"))
     columns: dict[str, Values] = {}
     for chosen in features:
-        columns.update(decode(chosen.name, arrow.column(f"f {chosen.name}"), chosen.decoding, time))
+        columns.update(decode(chosen.name, arrow.column(f"f {chosen.name}"), chosen.decoding, time, vocabularies))
     score, scores, decision = _answers(arrow, prediction)
     label = delay = None
     if "monitor label" in names:

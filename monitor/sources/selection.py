@@ -185,8 +185,11 @@ def norm(name: str, place: Place, alias: str) -> Field | None:
     """Return the field that gives ``name.length`` and ``name.norm`` of an array of numbers; None for another type."""
     if place.path or place.column.base not in NUMERIC_ARRAYS:
         return None
-    # The driver refuses arrays of several dimensions, which Postgres may hold in any array column.
-    flat = sql.SQL("CASE WHEN array_ndims({r}) > 1 THEN ARRAY(SELECT unnest({r})::float8) ELSE {r}::float8[] END")
+    # One dimension and no NULL is what is quick to decode; to the norm a NULL is what a NaN is.
+    flat = sql.SQL(
+        "array_replace(CASE WHEN array_ndims({r}) > 1 THEN ARRAY(SELECT unnest({r})::float8) ELSE {r}::float8[] END, "
+        "NULL, 'NaN')"
+    )
     return Field(name=name, expression=flat.format(r=value(place, alias)), decoding=Decoding.LIST)
 
 

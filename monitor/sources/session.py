@@ -1,22 +1,24 @@
-"""Sessions of the bulk reader: ADBC connections that stay open, one read-only snapshot each, errors in one sentence."""
+"""Sessions of the bulk reader: connections that stay open, one read-only snapshot each, errors in one sentence."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Lock
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import psycopg
 import pyarrow as pa
 from psycopg import sql
 
 from monitor.source import SlowReadError, SourceError
+from monitor.sources.binary import Field, decode, in_order
+from monitor.sources.stream import copy_rows
 
-BATCH_BYTES = 8 << 20  # of an Arrow batch: bounds what a read holds whatever the rows are like
 CONNECT_TIMEOUT = 15  # seconds
 #: A server that fell silent in the middle of an answer is noticed within half a minute, and not after two hours.
 PATIENCE = {
@@ -69,13 +71,16 @@ def address(url: str) -> str:
     return f"{unquote(parts.path.lstrip('/')) or 'the default database'} at {unquote(host)}{port}"
 
 
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
 @dataclass(kw_only=True)
 class Sessions:
     """Open connections to one database; a read takes one and gives it back, so they are opened once."""
 
     url: str
     statement_timeout: timedelta
-    _idle: list[Any] = field(default_factory=list, repr=False)
+    _idle: list[Connection] = field(default_factory=list, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def begin(self) -> Session:
@@ -100,15 +105,17 @@ class Sessions:
             else:
                 return session
 
-    def _connect(self) -> Any:
-        import adbc_driver_postgresql.dbapi as driver
-
+    def _connect(self) -> Connection:
         try:
-            return driver.connect(patient(libpq_url(self.url)), autocommit=True)
-        except driver.Error as error:
+            conn = psycopg.connect(patient(libpq_url(self.url)), autocommit=True, prepare_threshold=None)
+            # A database without an encoding holds any bytes, and converting them to one would fail.
+            if conn.info.parameter_status("server_encoding") != "SQL_ASCII":
+                conn.execute("SET client_encoding = 'UTF8'")
+        except psycopg.Error as error:
             raise explained(error, self.url) from None
+        return conn
 
-    def give_back(self, conn: Any) -> None:
+    def give_back(self, conn: Connection) -> None:
         """Keep a connection for the next read."""
         with self._lock:
             self._idle.append(conn)
@@ -127,37 +134,48 @@ class Session:
     """One connection within one snapshot."""
 
     owner: Sessions
-    conn: Any
+    conn: Connection
     ended: bool = False
 
     def run(self, statement: sql.Composable) -> None:
         """Execute a statement without a result."""
-        with self._cursor(statement) as cursor:
-            cursor.execute(statement.as_string(None))
+        with self._explaining():
+            self.conn.execute(statement.as_bytes(self.conn))
 
     def rows(self, statement: sql.Composable) -> list[tuple[Any, ...]]:
         """Return the rows of a small result as Python values."""
-        with self._cursor(statement) as cursor:
-            cursor.execute(statement.as_string(None))
-            return list(cursor.fetchall())
+        with self._explaining():
+            return [
+                tuple(_readable(value) for value in row) for row in self.conn.execute(statement.as_bytes(self.conn))
+            ]
 
-    def batches(self, statement: sql.Composable, most: int) -> Iterator[pa.RecordBatch]:
-        """Yield the result as Arrow batches of at most ``most`` rows."""
-        with self._cursor(statement) as cursor:
-            cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-            cursor.execute(statement.as_string(None))
-            for batch in cursor.fetch_record_batch():
-                for start in range(0, batch.num_rows, most):
-                    yield batch.slice(start, most)
+    def batches(self, statement: sql.Composable, most: int) -> Generator[pa.RecordBatch]:
+        """Yield the result as Arrow batches of at most ``most`` rows, texts as dictionaries.
+
+        An iterator that is not taken to its end costs the connection.
+        """
+        with self._explaining():
+            fields = self._fields(statement)
+            wanted = sql.SQL(", ").join(
+                sql.SQL("{}::text" if field.as_text else "{}").format(sql.Identifier(field.name)) for field in fields
+            )
+            ordered = sql.SQL("SELECT {} FROM ({}) AS s").format(wanted, statement)
+            try:
+                for chunk in copy_rows(self.conn, ordered.as_bytes(self.conn), most):
+                    yield decode(chunk.data, chunk.starts, fields)
+            finally:
+                self.ended = self.ended or self.conn.closed
+
+    def _fields(self, statement: sql.Composable) -> list[Field]:
+        """Return the columns of a statement in the order in which they are asked for."""
+        found = self.conn.execute(sql.SQL("SELECT * FROM ({}) AS s LIMIT 0").format(statement)).description or ()
+        return in_order([Field.of(column.name, column.type_code) for column in found])
 
     @contextlib.contextmanager
-    def _cursor(self, statement: sql.Composable) -> Iterator[Any]:
-        import adbc_driver_postgresql.dbapi as driver
-
+    def _explaining(self) -> Iterator[None]:
         try:
-            with self.conn.cursor() as cursor:
-                yield cursor
-        except (driver.Error, pa.ArrowException, OSError) as error:
+            yield
+        except (psycopg.Error, pa.ArrowException, ValueError, OSError) as error:
             self.discard()
             raise explained(error, self.owner.url) from error
 
@@ -177,6 +195,11 @@ class Session:
         self.ended = True
         with contextlib.suppress(Exception):
             self.conn.close()
+
+
+def _readable(value: Any) -> Any:
+    """Return a value; text of a database without an encoding comes as bytes."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def explained(error: Exception, url: str) -> SourceError:

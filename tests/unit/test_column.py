@@ -100,6 +100,28 @@ def test_a_column_that_is_mostly_one_value_is_scaled_by_the_others() -> None:
     assert column.clipped(np.array([0.0, 1e9])).tolist() == [0.0, CLIP]
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.one_of(st.floats(-60, 60), st.sampled_from([0.0, -0.0, 1e300, -1e300, 3.0])), min_size=1),
+    st.sampled_from(["plain", "atom", "constant"]),
+)
+def test_sums_of_ascending_values_are_those_of_each_value(values: list[float], shape: str) -> None:
+    rng = np.random.default_rng(4)
+    training = {
+        "plain": rng.normal(2, 3, 500),
+        "atom": np.where(rng.random(500) < 0.9, 3.0, rng.normal(0, 2, 500)),
+        "constant": np.full(500, 3.0),
+    }[shape]
+    column = freeze_numeric("x", numeric(training))
+    x = np.sort(np.array(values))
+    gap = np.clip(x - column.center, -1e150, 1e150)
+    clipped = column.clipped(x)
+    expected = [gap.sum(), (gap**2).sum(), clipped.sum(), (clipped**2).sum()]
+    size = [np.abs(gap).sum(), (gap**2).sum(), np.abs(clipped).sum(), (clipped**2).sum()]
+    for one, other, scale in zip(column.sums(x).tolist(), expected, size, strict=True):
+        assert one == pytest.approx(other, rel=1e-12, abs=1e-12 * float(scale))
+
+
 def test_a_constant_and_an_empty_column_are_frozen_too() -> None:
     constant = freeze_numeric("x", numeric(np.full(10, 3.0)))
     assert (constant.constant, constant.bins) == (True, 3)

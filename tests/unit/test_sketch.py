@@ -14,12 +14,14 @@ from monitor.sketch import (
     Buckets,
     bucket_keys,
     buckets_of,
+    buckets_of_sorted,
     distinct,
     hash_floats,
     hash_texts,
     merge_buckets,
     merge_novelties,
     register_values,
+    registers_of,
 )
 from monitor.source import Floats
 
@@ -64,6 +66,42 @@ def test_the_estimate_of_distinct_values_is_within_four_standard_errors(number: 
     slot, rank = register_values(hash_floats(np.arange(number, dtype=np.float64)))
     np.maximum.at(registers, slot, rank)
     assert distinct(registers) == pytest.approx(number, rel=4 * 1.04 / np.sqrt(REGISTERS))
+
+
+FINITE = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([1.7976931348623157e308, 5e-324]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.one_of(FINITE, st.integers(-9, 9).map(float)), min_size=1), st.booleans())
+def test_buckets_found_by_their_edges_are_those_of_the_keys(values: list[float], often: bool) -> None:
+    x = np.sort(np.array(values * (500 if often else 1), np.float64))
+    found = buckets_of_sorted(x, int(np.searchsorted(x, 0.0)), int(np.searchsorted(x, 0.0, "right")))
+    keys, counts = np.unique(bucket_keys(x), return_counts=True)
+    assert (found.keys.tolist(), found.counts.tolist()) == (keys.tolist(), counts.tolist())
+
+
+def test_every_bucket_ends_where_the_key_of_its_values_does() -> None:
+    rng = np.random.default_rng(1)
+    for scale in (1e-310, 1e-300, 1e-5, 1.0, 1e5, 1e300):
+        x = np.sort(rng.lognormal(0, 3, 50_000) * scale)
+        found = buckets_of_sorted(x, 0, 0)
+        keys, counts = np.unique(bucket_keys(x), return_counts=True)
+        np.testing.assert_array_equal(found.keys, keys)
+        np.testing.assert_array_equal(found.counts, counts)
+
+
+@pytest.mark.parametrize("number", [0, 1, 300, 5000, 200_000])
+def test_registers_are_those_of_every_hash(number: int) -> None:
+    hashes = hash_floats(np.arange(number, dtype=np.float64))
+    slot, rank = register_values(hashes)
+    every = np.zeros(REGISTERS, np.uint8)
+    np.maximum.at(every, slot, rank)
+    np.testing.assert_array_equal(registers_of(hashes), every)
+    low = hashes[hashes > np.uint64(1 << 63)]  # many hashes of the lowest rank alone
+    slot, rank = register_values(low)
+    every = np.zeros(REGISTERS, np.uint8)
+    np.maximum.at(every, slot, rank)
+    np.testing.assert_array_equal(registers_of(low), every)
 
 
 def test_no_values_are_no_distinct_values() -> None:
