@@ -20,7 +20,7 @@ from monitor.outcome import OutcomeLayout, OutcomeProfile, Task
 from monitor.profile import Profile
 from monitor.reference import SCORE, Reference
 from monitor.source import Floats, Ints
-from monitor.stats.calibration import Calibration, calibrate
+from monitor.stats.calibration import Calibration, RowShape, calibrate
 from monitor.stats.neyman import components, order_for
 from monitor.window import Window
 
@@ -58,6 +58,9 @@ class Statistic:
     scale: float = 1.0
     unit: float = 1.0
     """Variance of one row, in units of the statistic."""
+    skewness: float = 0.0
+    kurtosis: float = 0.0
+    """Of one row, in excess of a bell's."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,6 +105,14 @@ class Statistics:
     def unit(self) -> Floats:
         """Variance of one row per statistic (C,)."""
         return np.array([item.unit for item in self.items])
+
+    @cached_property
+    def row(self) -> RowShape:
+        """Shape of one row's value per statistic."""
+        return RowShape(
+            skewness=np.array([item.skewness for item in self.items]),
+            kurtosis=np.array([item.kurtosis for item in self.items]),
+        )
 
     @cached_property
     def score(self) -> int | None:
@@ -207,33 +218,65 @@ def _numeric(builder: _Builder, total: Profile, position: int, column: NumericCo
     if column.constant or (p > 0).sum() < 2:
         place = int(p.argmax())
         others = np.delete(bins, place)
+        unit = 1 / max(view.count, 1)
         item = Statistic(
-            subject=column.name, name="not constant", kind=StatisticKind.SHARE, unit=1 / max(view.count, 1)
+            subject=column.name, name="not constant", kind=StatisticKind.SHARE, unit=unit, **_bernoulli(unit)
         )
         builder.add(item, others, np.ones(len(others)), bins, ones)
         return
     at_floor = column.atom is not None and column.atom in (0.0, view.minimum)
     order = order_for(column.atom_share, at_floor=at_floor, filled=int((p > 0).sum()))
     for name, values in zip(COMPONENTS, components(p, order).T, strict=False):
-        item = Statistic(subject=column.name, name=name, kind=StatisticKind.COMPONENT)
+        item = Statistic(subject=column.name, name=name, kind=StatisticKind.COMPONENT, **_shape(p, values))
         builder.add(item, bins, values, bins, ones)
     sum_at = layout.counts + layout.sum_at(position)
     mean, rows = view.location, view.location_count
     if not column.off_atom:
         item = Statistic(
-            subject=column.name, name="location", kind=StatisticKind.LOCATION, unit=_clipped(total, position)
+            subject=column.name,
+            name="location",
+            kind=StatisticKind.LOCATION,
+            unit=_clipped(total, position),
+            **_shape(p, column.clipped(_middles(column))),
         )
         builder.add(item, np.array([sum_at + 2]), np.ones(1), bins, ones)
         return
     if atom is not None:
         share = float(p[atom])
         unit = max(share * (1 - share), 1 / view.count)
-        item = Statistic(subject=column.name, name="atom", kind=StatisticKind.SHARE, unit=unit)
+        item = Statistic(subject=column.name, name="atom", kind=StatisticKind.SHARE, unit=unit, **_bernoulli(share))
         builder.add(item, bins[atom : atom + 1], np.ones(1), bins, ones)
     if column.scale > 0 and rows > 0 and np.isfinite(mean):
-        item = Statistic(subject=column.name, name="rest", kind=StatisticKind.LOCATION, unit=_clipped(total, position))
-        off = bins if atom is None else np.delete(bins, atom)
+        places = np.arange(len(bins)) if atom is None else np.delete(np.arange(len(bins)), atom)
+        item = Statistic(
+            subject=column.name,
+            name="rest",
+            kind=StatisticKind.LOCATION,
+            unit=_clipped(total, position),
+            **_shape(p[places], column.clipped(_middles(column))[places]),
+        )
+        off = bins[places]
         builder.add(item, np.array([sum_at + 2]), np.ones(1), off, np.ones(len(off)))
+
+
+def _middles(column: NumericColumn) -> Floats:
+    """Return a value for each bin: its middle, an edge for the two that training left empty."""
+    edges = column.edges
+    return np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
+
+
+def _shape(weights: Floats, values: Floats) -> dict[str, float]:
+    """Return skewness and excess kurtosis of values that occur with these weights; 0 without a spread."""
+    p = weights / max(float(weights.sum()), 1e-300)
+    off = values - p @ values
+    variance = float(p @ off**2)
+    if not variance > 0:
+        return {"skewness": 0.0, "kurtosis": 0.0}
+    return {"skewness": float(p @ off**3) / variance**1.5, "kurtosis": float(p @ off**4) / variance**2 - 3}
+
+
+def _bernoulli(share: float) -> dict[str, float]:
+    return _shape(np.array([1 - share, share]), np.array([0.0, 1.0]))
 
 
 def _clipped(total: Profile, position: int) -> float:
@@ -260,6 +303,7 @@ def _categories(builder: _Builder, total: Profile, position: int, column: Catego
             kind=StatisticKind.CATEGORY,
             center=share,
             scale=float(np.sqrt(share * (1 - share))),
+            **_bernoulli(share),
         )
         builder.add(item, cells, np.ones(len(cells)), everything, ones)
 
@@ -340,7 +384,7 @@ def null_model(reference: Reference) -> NullModel:
         n=n,
         slots=slots,
         seasons=seasons,
-        season=calibrate(theta, n, statistics.unit, slots, seasons),
+        season=calibrate(theta, n, statistics.unit, slots, seasons, statistics.row),
         flat=calibrate(theta, n, statistics.unit, np.zeros(len(theta), np.int64)),
     )
 

@@ -108,7 +108,7 @@ def try_alone(
     if not math.isfinite(z):
         return None
     alpha = evidence.budget.q / tests
-    p_value = float(calibration.p_of(full)[place])
+    p_value = float(calibration.p_of(full, n)[place])
     step = advance(
         Detector.from_json(memory.get("detector"), 1),
         z=[z],
@@ -121,7 +121,7 @@ def try_alone(
     )
     is_open = bool(step.detector.open[0])
     since = memory.get("since") if not step.opened[0] else None
-    limit = float(calibration.critical(alpha)[place] * calibration.scale(n)[place])
+    limit = float(calibration.critical(alpha, n)[place] * calibration.scale(n)[place])
     return Trial(
         value=float(np.asarray(theta)[place]),
         deviation=deviation,

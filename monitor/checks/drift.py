@@ -25,7 +25,7 @@ from monitor.check import (
 )
 from monitor.divergence import divergence, first_order_shift
 from monitor.outcome import Task
-from monitor.panel import MATERIALITY, Panel, Verdicts
+from monitor.panel import MATERIALITY, Panel, Verdicts, outside_range
 from monitor.reference import ENOUGH_WINDOWS, SCORE, Reference
 from monitor.source import Floats
 from monitor.statistic import Statistic, StatisticKind, label_null, label_theta, null_model, slot_of
@@ -114,10 +114,12 @@ class Drift:
         place = {name: j for j, name in enumerate(names)}
         panel = Panel.of(null, names, self.materiality)
         theta, n = null.statistics.values(current)
-        verdicts = panel.judge(null.season, theta, n, slot_of(reference, evidence.window), evidence.budget.q)
+        outside = outside_range(current, names, reference.total.lows, reference.total.highs)
+        slot = slot_of(reference, evidence.window)
+        verdicts = panel.judge(null.season, theta, n, slot, evidence.budget.q, outside)
         slow = advance(
             Detector.from_json(memory.get("detector"), len(panel.lasting), len(names)),
-            z=verdicts.z[panel.lasting],
+            z=verdicts.normal[panel.lasting],
             deviation=verdicts.deviation[panel.lasting],
             autocorrelation=null.season.autocorrelation[panel.places][panel.lasting],
             inflation=null.season.inflation[panel.places][panel.lasting],
@@ -228,6 +230,8 @@ class Drift:
 def _fast(head: Finding, panel: Panel, j: int, verdicts: Verdicts, theta: Floats, reference: Reference) -> Finding:
     """Return the finding of one column in this window alone."""
     name, main, at = head.subject, panel.main(j), int(verdicts.chosen[j])
+    if verdicts.outside[j]:
+        head = _outside(head, reference)
     if not math.isfinite(verdicts.p[j]):
         if not head.n_current:
             reason, why = "no usable rows", "no row of the window has a usable value"
@@ -235,6 +239,8 @@ def _fast(head: Finding, panel: Panel, j: int, verdicts: Verdicts, theta: Floats
             reason, why = "no statistics", "training has too few usable rows of it in a window"
         else:
             reason, why = "not calibrated", TOO_FEW
+        if verdicts.outside[j]:
+            return head
         return replace(head, verdict=Verdict.INCONCLUSIVE, reason=reason, message=f"{name} cannot be judged: {why}")
     if at < 0:  # nothing material: the main statistic is reported, or whichever could be computed
         finite = [i for i in panel.positions(j).tolist() if math.isfinite(verdicts.z[i])]
@@ -251,8 +257,8 @@ def _fast(head: Finding, panel: Panel, j: int, verdicts: Verdicts, theta: Floats
         verdict=Verdict.WARNING if flagged else Verdict.OK,
         message=f"{name}: {_what(statistic)} {_size(statistic, effect)} training (flagged from {unit}; "
         f"{head.n_current} rows){_calibrating(reference)}"
-        if flagged
-        else "",
+        if flagged and not verdicts.outside[j]
+        else head.message,
         value=float(theta[at]),
         reference_value=float(theta[at] - effect),
         effect=effect,
@@ -263,6 +269,17 @@ def _fast(head: Finding, panel: Panel, j: int, verdicts: Verdicts, theta: Floats
         p_adjusted=float(verdicts.p_adjusted[j]),
         minimum_detectable=detectable if math.isfinite(detectable) else None,
         direction=int(np.sign(effect)) if statistic.name in SIGNED else 0,
+    )
+
+
+def _outside(head: Finding, reference: Reference) -> Finding:
+    """Return the finding of a column whose rows all lie beyond training's range: flagged, whatever else is known."""
+    trained = reference.total.columns[head.subject]
+    return replace(
+        head,
+        verdict=Verdict.WARNING,
+        message=f"{head.subject}: each of its {head.n_current} values lies outside the range of training, "
+        f"{trained.minimum:.3g} to {trained.maximum:.3g}{_calibrating(reference)}",
     )
 
 

@@ -261,9 +261,13 @@ class _Judge:
     ) -> Iterator[Finding]:
         calibration = self.null.calibration
         gap, z = float(self.deviation[RESIDUAL]), np.abs(self.z)
-        scale = calibration.scale([self.n, self.n])
-        near, far = float(calibration.critical(q / 4)[RESIDUAL]), float(calibration.critical(q / 40)[RESIDUAL])
-        loss_limit = float(calibration.critical(q)[LOSS])  # one-sided q / 2
+        rows = [self.n, self.n]
+        scale = calibration.scale(rows)
+        near, far = (
+            float(calibration.critical(q / 4, rows)[RESIDUAL]),
+            float(calibration.critical(q / 40, rows)[RESIDUAL]),
+        )
+        loss_limit = float(calibration.critical(q, rows)[LOSS])  # one-sided q / 2
         matters = abs(gap) >= self.material
         verdict = Verdict.OK
         if matters and z[RESIDUAL] > near:
@@ -295,7 +299,7 @@ class _Judge:
             "currency": currency,
         }
         provisional = "provisional: fewer than 28 held-out windows" if details["provisional"] else ""
-        p_values = calibration.p_of(self.z)
+        p_values = calibration.p_of(self.z, rows)
         yield Finding(
             **common,
             statistic="residual",

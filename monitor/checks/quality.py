@@ -301,12 +301,12 @@ def _volume(evidence: Evidence) -> Finding:
             message="the number of rows cannot be judged: training has too few windows to know how it varies",
         )
     q = evidence.budget.q
-    p_value, effect = float(null.season.p_of(z)[place]), float(null.season.deviation(theta, slot)[place])
+    p_value, effect = float(null.season.p_of(z, n)[place]), float(null.season.deviation(theta, slot)[place])
     sizes = null.n[:, place]
     collapsed = rows < usual / COLLAPSE and rows < sizes.min() / 2
     bad = p_value <= q and abs(effect) >= LOG_MATERIALITY
     alpha = np.full(null.season.channels, q)
-    limit = max(float(null.season.critical(alpha)[place] * null.season.scale(n)[place]), LOG_MATERIALITY)
+    limit = max(float(null.season.critical(alpha, n)[place] * null.season.scale(n)[place]), LOG_MATERIALITY)
     detectable = max(float(null.season.minimum_detectable(n, alpha)[place]), LOG_MATERIALITY)
     return replace(
         head,

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
+
+from monitor.stats.tails import normal_of, skewed_of, tail_weights
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 FEWEST = 3  # windows; with fewer there is no variance between windows to learn
 POWER = 0.84  # normal quantile of 80 %: a shift of the minimum detectable size is found four times in five
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowShape:
+    """How a single row's value is distributed, per channel (C,): ``skewness`` and ``kurtosis`` beyond a bell's."""
+
+    skewness: Floats
+    kurtosis: Floats
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,8 +35,11 @@ class Calibration:
     window's, ``autocorrelation`` (ρ) that of successive windows. A channel with fewer than three finite windows is
     all NaN: it can be judged by nobody.
 
-    Not good for: heavy-tailed natural variation (t is too narrow: print the achieved rate), trends inside training
-    (they inflate τ), seasons longer than half of training.
+    ``skewness`` and ``kurtosis`` are those of a single row, ``tail`` is 1 / ν of the natural variation. A window is
+    as skewed as a mean of unit / (τ² + unit / n) independent rows: so many are its rows worth, if many of them share
+    one source value. Zero, all three mean a bell.
+
+    Not good for: trends inside training (they inflate τ), seasons longer than half of training.
     """
 
     mean: Floats
@@ -35,6 +48,9 @@ class Calibration:
     degrees: Floats
     inflation: Floats
     autocorrelation: Floats
+    skewness: Floats
+    kurtosis: Floats
+    tail: Floats
     windows: int
 
     @property
@@ -58,16 +74,40 @@ class Calibration:
             return np.asarray(self.deviation(theta, slot) / self.scale(n), np.float64)
 
     def p(self, theta: ArrayLike, n: ArrayLike, slot: ArrayLike = 0) -> Floats:
-        """Return two-sided p-values by the t distribution, shape (..., C); NaN where there is no z."""
-        return self.p_of(self.z(theta, n, slot))
+        """Return two-sided p-values, shape (..., C); NaN where there is no z."""
+        return self.p_of(self.z(theta, n, slot), n)
 
-    def p_of(self, z: ArrayLike) -> Floats:
-        """Return the two-sided p-values of z-scores."""
-        return np.asarray(2 * stdtr(self.degrees, -np.abs(np.asarray(z, np.float64))), np.float64)
+    def p_of(self, z: ArrayLike, n: ArrayLike) -> Floats:
+        """Return the two-sided p-values of z-scores of windows of n rows."""
+        skewness, degrees = self._shape(n)
+        return np.asarray(2 * stdtr(degrees, -np.abs(normal_of(z, skewness))), np.float64)
 
-    def critical(self, alpha: ArrayLike) -> Floats:
-        """Return |z| that is exceeded with probability alpha (two-sided) when nothing is wrong."""
-        return np.asarray(stdtrit(self.degrees, 1 - np.asarray(alpha, np.float64) / 2), np.float64)
+    def normal(self, z: ArrayLike, n: ArrayLike) -> Floats:
+        """Return z-scores as normal scores of the same p: what adds up evidence over windows takes them for bells."""
+        z = np.asarray(z, np.float64)
+        with np.errstate(divide="ignore"):
+            score = -ndtri(np.maximum(self.p_of(z, n) / 2, 1e-300))
+        return np.asarray(np.sign(z) * score, np.float64)
+
+    def critical(self, alpha: ArrayLike, n: ArrayLike = np.inf) -> Floats:
+        """Return |z| that is exceeded with probability alpha (two-sided) when nothing is wrong, on the longer side.
+
+        ``n`` are the rows of the window; of endless ones, natural variation alone decides.
+        """
+        skewness, degrees = self._shape(n)
+        return skewed_of(stdtrit(degrees, 1 - np.asarray(alpha, np.float64) / 2), skewness)
+
+    def _shape(self, n: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the skewness of a window of n rows and the degrees of its t distribution."""
+        rows = np.maximum(np.asarray(n, np.float64), 1.0)
+        variance = self.natural + self.unit / rows
+        worth = np.minimum(variance / np.maximum(self.unit, 1e-300), 1.0)  # one by the rows that it is worth
+        skewness = self.skewness * np.sqrt(worth)
+        beyond = np.maximum(self.kurtosis * worth - 1.5 * skewness**2, 0.0)  # a gamma has 1.5 γ² of it
+        heavy = np.maximum(self.tail, beyond / (6 + 4 * beyond))  # t has 6 / (ν - 4)
+        # what a row's own variance contributes is known; only the share that is τ² was learned from K windows
+        learned = np.clip(self.natural / np.maximum(variance, 1e-300), 0.0, 1.0)
+        return skewness, 1 / np.maximum(learned / self.degrees + heavy, 1e-9)
 
     def minimum_detectable(self, n: ArrayLike, alpha: ArrayLike, windows: int = 1) -> Floats:
         """Return the shift that is found in four windows out of five at level alpha (two-sided), per channel.
@@ -80,10 +120,17 @@ class Calibration:
         rho = self.autocorrelation
         natural = self.natural * ((1 + rho) / (1 - rho) if windows > 1 else 1.0)
         spread = np.sqrt((natural + self.unit / rows) / windows + self.inflation * (self.natural + self.unit / rows))
-        return np.asarray((self.critical(alpha) + POWER) * spread, np.float64)
+        return np.asarray((self.critical(alpha, n) + POWER) * spread, np.float64)
 
 
-def calibrate(theta: ArrayLike, n: ArrayLike, unit: ArrayLike, slots: ArrayLike, seasons: int = 1) -> Calibration:
+def calibrate(
+    theta: ArrayLike,
+    n: ArrayLike,
+    unit: ArrayLike,
+    slots: ArrayLike,
+    seasons: int = 1,
+    row: RowShape | None = None,
+) -> Calibration:
     """Return the null model of channels from their values in training windows in order of time.
 
     ``theta`` and ``n`` have shape (K, C): value and rows behind it, NaN where a window has none. ``unit`` (C,) is the
@@ -91,6 +138,11 @@ def calibrate(theta: ArrayLike, n: ArrayLike, unit: ArrayLike, slots: ArrayLike,
     occurs and there are two rounds of it; its means are shrunk to the common mean by the share of their variance
     that is not noise. Sampling noise is a floor: τ² = max(0, variance − unit / n). Variance between subgroups as in
     Laney's p′ chart (2002); no value is winsorised, since features that are mostly zero would then always alarm.
+
+    With ``row``, the shape of a row's values, windows need be no bells: skewness and tails enter the p-values, and
+    how heavy natural variation is follows from all channels together (``stats/tails.py``). Windows that resemble each
+    other then tell less of the mean: its variance is (1 + ρ) / (1 − ρ) times that of independent ones, and the sample
+    variance that much too small.
 
     >>> theta = np.array([[0.0], [0.2], [-0.2], [0.1], [-0.1]])
     >>> fitted = calibrate(theta, np.full((5, 1), 1e9), np.ones(1), np.zeros(5, int))
@@ -114,23 +166,43 @@ def calibrate(theta: ArrayLike, n: ArrayLike, unit: ArrayLike, slots: ArrayLike,
     grand = _mean(theta)
     mean, weight = _season(theta, slots, seasons, grand)
     residual = theta - mean[slots]
-    degrees = np.maximum(finite - 1 - (seasons - 1) * weight, 2.0)
+    rho = _autocorrelation(np.nan_to_num(residual), K)
+    echo = np.ones(len(rho))
+    if row is not None:  # windows that count as one for the mean
+        echo = np.minimum((1 + rho) / (1 - rho), np.maximum(finite / 4, 1.0))
+    degrees = np.maximum(finite - echo - (seasons - 1) * weight, 2.0)
     variance = np.nansum(residual**2, axis=0) / degrees
     noise = unit / np.maximum(_mean(rows), 1.0)
     natural = np.where(finite >= FEWEST, np.maximum(variance - noise, 0.0), np.nan)
     rounds = finite / seasons
     with np.errstate(divide="ignore", invalid="ignore"):
-        h = 1 / finite + weight**2 * np.maximum(1 / rounds - 1 / finite, 0)
+        h = echo / finite + weight**2 * np.maximum(1 / rounds - echo / finite, 0)
         z = residual / np.sqrt((natural + unit / np.maximum(n, 1.0)) * (1 + h))
-    return Calibration(
+    bell = np.zeros(theta.shape[1])
+    fitted = Calibration(
         mean=np.where(finite >= FEWEST, mean, np.nan),
         natural=natural,
         unit=unit,
         degrees=degrees,
         inflation=np.where(finite >= FEWEST, h, np.nan),
-        autocorrelation=_autocorrelation(np.nan_to_num(z), K),
+        autocorrelation=rho,
+        skewness=bell if row is None else row.skewness,
+        kurtosis=bell if row is None else row.kurtosis,
+        tail=bell,
         windows=K,
     )
+    return fitted if row is None else _with_tails(fitted, z, n, noise)
+
+
+def _with_tails(fitted: Calibration, z: Floats, n: Floats, noise: Floats) -> Calibration:
+    """Return the null model with the tails of its own residuals ``z``, and τ² on the scale that goes with them."""
+    skewness, _ = fitted._shape(n)
+    known = np.isfinite(z)
+    tail, scale = tail_weights(np.where(known, normal_of(np.nan_to_num(z), skewness), np.nan))
+    plain = _mean(np.where(known, z, np.nan) ** 2)
+    shrink = np.clip(scale / np.maximum(plain, 1e-300), 0.0, 1.0)
+    natural = np.maximum((fitted.natural + noise) * shrink - noise, 0.0)
+    return replace(fitted, natural=natural, tail=tail)
 
 
 def _mean(x: Floats) -> Floats:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from monitor.check import Budget, Cause, Episode, Severity, Stage, ThresholdSource, Verdict, checks
 from monitor.checks.drift import Drift
 from monitor.column import NumericColumn
-from monitor.panel import Panel, achieved_rate
+from monitor.panel import Panel, achieved_rate, rate_at
 from monitor.profile import Profile
 from monitor.reference import SCORE
 from monitor.statistic import StatisticKind, null_model
@@ -71,6 +71,19 @@ def test_a_window_wholly_outside_the_training_range_flags_at_once() -> None:
         assert finding.effect is not None
         assert finding.effect > 5
         assert finding.direction == 1
+
+
+def test_a_window_outside_the_range_flags_however_much_training_varied_and_however_few_its_windows_are() -> None:
+    def above(values: dict[str, Any]) -> None:
+        values["temp"] = np.full_like(values["temp"], 81.0)  # training is clipped at 80
+
+    for days in (2, 56):
+        trained = reference(days=days)
+        judgement = next(run(Drift(), "drift", range(56, 57), above, trained=trained))[1]
+        finding = next(f for f in bad(judgement) if f.subject == "temp")
+        assert "lies outside the range of training" in finding.message
+        usual = next(run(Drift(), "drift", range(56, 57), trained=trained))[1]
+        assert not any("outside the range" in f.message for f in usual.findings)
 
 
 def test_a_small_shift_that_lasts_opens_an_episode_of_its_own_and_closes_when_it_is_over() -> None:
@@ -279,7 +292,7 @@ def test_a_short_training_says_so() -> None:
 
 
 def test_two_training_windows_are_too_few_to_judge_by() -> None:
-    judgement = next(run(Drift(), "drift", range(56, 57), shifted("plain", 200.0), trained=reference(days=2)))[1]
+    judgement = next(run(Drift(), "drift", range(56, 57), shifted("plain", 20.0), trained=reference(days=2)))[1]
     finding = next(f for f in judgement.findings if f.subject == "plain")
     assert finding.verdict is Verdict.INCONCLUSIVE
     assert "too few windows" in finding.message
@@ -290,6 +303,16 @@ def test_the_achieved_rate_is_near_the_nominal_one_where_days_are_normal() -> No
     assert budget.q == 0.01
     assert 0 <= achieved_rate(reference(days=84), budget) < 0.05
     assert np.isnan(achieved_rate(reference(days=2), budget))
+
+
+def test_the_rate_at_q_is_drawn_from_larger_p_values_where_few_windows_cannot_count_it() -> None:
+    rng = np.random.default_rng(1)
+    drawn = [rate_at(rng.random(56), 0.01) for _ in range(400)]
+    assert np.mean(drawn) == pytest.approx(0.01, rel=0.3)
+    assert np.std(drawn) < 0.008  # counting has .013
+    heavy = [rate_at(rng.random(56) ** 2, 0.01) for _ in range(400)]  # p below .01 in a tenth of windows
+    assert np.mean(heavy) == pytest.approx(0.1, rel=0.3)
+    assert rate_at(np.ones(56), 0.01) == 0.0
 
 
 def test_rare_categories_are_judged_together_by_what_a_small_window_can_hold() -> None:
