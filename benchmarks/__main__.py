@@ -14,6 +14,7 @@ COMMANDS = {
     "resources": ["benchmarks.resources"],
     "client": ["benchmarks.client"],
     "estimation": ["benchmarks.estimation"],
+    "signal": ["benchmarks.signal"],
 }
 NEED_DATA = {"design", "resources"}
 

@@ -63,18 +63,23 @@ class Replayer:
     keep_findings: bool = True
     proofs: dict[object, Proof] = field(default_factory=dict)
     """What was proven already: replays of one stream against other references ask the same."""
+    inputs: list[Profile] = field(default_factory=list)
+    outcomes: list[OutcomeProfile] = field(default_factory=list)
+    """Profiles of the production windows, where they are not to be made from the stream's rows."""
 
     def __post_init__(self) -> None:
         stream, batch = self.stream, self.stream.batch
         production = np.arange(stream.trained, len(stream.windows))
         self.windows: Sequence[Window] = [stream.windows[i] for i in production]
+        self.matrix = None
+        if self.inputs:
+            return
         later = stream.place >= stream.trained
         rows = take(batch, later)
         place = stream.place[later] - stream.trained
-        self.inputs: list[Profile] = profiles_of(self.reference.layout, with_score(rows), place, len(production))
+        self.inputs = profiles_of(self.reference.layout, with_score(rows), place, len(production))
         assert self.reference.outcome_layout is not None
-        self.outcomes: list[OutcomeProfile] = outcomes_of(self.reference.outcome_layout, rows, place, len(production))
-        self.matrix = None
+        self.outcomes = outcomes_of(self.reference.outcome_layout, rows, place, len(production))
 
     def run(self, active: Mapping[str, Check] | None = None) -> Replay:
         """Return what came of the whole production."""

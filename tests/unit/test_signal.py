@@ -1,0 +1,91 @@
+"""The signal benchmark itself: seeds decide everything, files of flags are read with care, intervals are exact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from benchmarks.signal import exchange, interval
+from benchmarks.signal.worlds import Drift, World, drifting, null
+from monitor.source import NumericValues
+
+
+def test_a_seed_decides_all_rows_and_another_seed_other_ones() -> None:
+    def first(seed: int) -> np.ndarray:
+        values = next(null("autocorrelated", 50, seed, 5).parts())[2].columns["normal0"]
+        assert isinstance(values, NumericValues)
+        return values.values
+
+    assert (first(1) == first(1)).all()
+    assert (first(1) != first(2)).any()
+
+
+@pytest.mark.parametrize(
+    "drift",
+    [
+        Drift(kind="mean", size=5.0, at=3),
+        Drift(kind="unit", size=100.0, feature="skewed0", at=3),
+        Drift(kind="missing", size=0.9, at=3, lasts=1),
+        Drift(kind="new category", size=0.5, feature="five0", at=3),
+    ],
+    ids=lambda drift: drift.kind,
+)
+def test_a_drift_begins_in_its_window_and_touches_its_feature_alone(drift: Drift) -> None:
+    def columns(world: World) -> dict[tuple[int, str], np.ndarray]:
+        found: dict[tuple[int, str], np.ndarray] = {}
+        for first, _, batch, place in world.parts(most=1):
+            for name, values in batch.columns.items():
+                x = values.values if isinstance(values, NumericValues) else values.codes
+                for t in np.unique(place):
+                    found[first + t - world.trained, name] = x[place == t]
+        return found
+
+    wrong = columns(drifting(drift, 60, 7, varying=True, production=6))
+    right = columns(null("autocorrelated", 60, 7, 6))
+    before = [(t, name) for t, name in right if t < 3]
+    assert all(np.array_equal(wrong[key], right[key], equal_nan=True) for key in before)
+    assert not np.array_equal(wrong[3, drift.feature], right[3, drift.feature], equal_nan=True)
+    assert np.array_equal(wrong[3, "normal1"], right[3, "normal1"])
+
+
+def test_a_tool_reads_windows_and_writes_flags_that_we_read_back(tmp_path: Path) -> None:
+    world = null("iid", 40, 1, 5)
+    exchange.write_windows(world, tmp_path / "windows.parquet")
+    table = pyarrow.parquet.read_table(tmp_path / "windows.parquet")
+    windows = table["window"].to_numpy()
+    assert (windows.min(), windows.max(), len(windows)) == (-world.trained, 4, 40 * (world.trained + 5))
+    assert {"prediction", "label", "normal0", "five0"} <= set(table.column_names)
+    exchange.write_flags([(3, "normal0"), (1, "label"), (3, "normal0")], tmp_path / "flags.csv")
+    flags = exchange.read_flags(tmp_path / "flags.csv", 5)
+    assert flags == [(1, "label"), (3, "normal0")]
+    assert exchange.figures(flags, world) == {"clean windows flagged": 2 / 5, "delay": None}
+
+
+def test_a_flag_counts_from_the_first_wrong_window_and_only_in_the_right_place() -> None:
+    world = drifting(Drift(kind="mean", size=0.5, at=40), 40, 1, varying=False)
+    figures = exchange.figures([(10, "normal0"), (41, "normal1"), (44, "normal0")], world)
+    assert figures == {"clean windows flagged": 1 / 40, "delay": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("a,b\n", "does not begin with window,subject"), ("window,subject\n9,x\n", "flags window 9, but there are")],
+)
+def test_a_file_of_flags_that_is_none_is_refused_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "flags.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=says):
+        exchange.read_flags(path, 5)
+    with pytest.raises(ValueError, match="is no file"):
+        exchange.read_flags(tmp_path / "none.csv", 5)
+
+
+def test_intervals_are_exact() -> None:
+    assert interval.share(0, 300)[0] == 0.0
+    assert interval.share(0, 300)[1] == pytest.approx(0.01222, abs=1e-4)
+    assert interval.share(5, 5)[1] == 1.0
+    assert interval.rate(0, 10.0)[1] == pytest.approx(0.3689, abs=1e-4)
+    assert list(interval.rate(5, 10.0)) == pytest.approx([0.1623, 1.1668], abs=1e-3)
