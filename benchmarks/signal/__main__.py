@@ -22,7 +22,7 @@ from benchmarks.signal.worlds import DRIFTS, NULLS, null
 PAGE = Path("docs/benchmarks/signal.md")
 BUDGET = 0.5
 SEEDS = {  # seeds per cell: (fast path, whole monitor, drifts, stated shifts), by rows per window
-    "quick": {200: (10, 1, 2, 4), 1000: (5, 1, 2, 2), 10_000: (1, 1, 0, 0)},
+    "quick": {200: (10, 1, 0, 4), 1000: (5, 0, 1, 2), 10_000: (1, 0, 0, 0)},
     "full": {200: (60, 20, 20, 20), 1000: (40, 20, 20, 20), 10_000: (20, 20, 20, 5)},
 }
 FIRST = 1000  # seeds begin here; the method was tried on others
@@ -59,7 +59,7 @@ def _quiet(cells: dict[int, tuple[int, int, int, int]]) -> Iterator[str]:
     yield "| world | rows | months | messages | per month | 95 % interval | feature windows flagged | about |"
     yield "|---|---|---|---|---|---|---|---|"
     for n, (_, seeds, *_) in cells.items():
-        for name in NULLS:
+        for name in NULLS if seeds else ():
             found = quiet(name, n, range(FIRST, FIRST + seeds), 300)
             low, high = interval.rate(found.messages, found.months)
             yield (
