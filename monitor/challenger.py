@@ -8,6 +8,7 @@ fitting in a process of its own, since scikit-learn never enters the daemon's.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from monitor.check import Costs
 from monitor.column import Layout
+from monitor.inheritance import inherited
 from monitor.outcome import FLOOR, Task
 from monitor.proof import Gain, Proof, ProofRequest
 from monitor.reference import Reference, cut_timeline
@@ -254,6 +256,7 @@ def _in_subprocess(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any])
                 text=True,
                 check=False,
                 timeout=DEADLINE,
+                env=inherited(os.environ),
             )
         except subprocess.TimeoutExpired:
             return Proof(reason=f"fitting challengers took longer than {DEADLINE:.0f} seconds")

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from monitor.disclosure import Disclosure, Listed
 from monitor.outcome import OutcomeProfile
 from monitor.profile import Profile
 from monitor.reference import Reference
@@ -252,6 +253,8 @@ class Evidence:
     """Process samples by process name, for the resource check."""
     has_outcomes: bool = False
     """Whether an outcome feed is configured at all."""
+    listed_values: Listed = field(default_factory=dict)
+    """Values of categories that may be shown however rare they are."""
 
     @property
     def reference(self) -> Reference:
@@ -259,6 +262,11 @@ class Evidence:
         if self.maybe_reference is None:
             raise MissingEvidenceError(f"no training profile for {self.model}; run `monitor profile {self.model}`")
         return self.maybe_reference
+
+    @property
+    def disclosure(self) -> Disclosure:
+        """Which values of categories people may be shown."""
+        return Disclosure(reference=self.maybe_reference, listed=self.listed_values)
 
     @property
     def current(self) -> Profile:

@@ -35,6 +35,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 from urllib.parse import quote
 
+from monitor.inheritance import inherited
 from monitor.supervisor import SHARED, Task
 
 PORT = 5432  # only a part of the socket's name: nothing listens on the network
@@ -295,7 +296,7 @@ def _initialise(binaries: Path, data_dir: Path, lock: IO[Any]) -> None:
 
 def _environment() -> dict[str, str]:
     # PGPORT, PGDATA and their like are meant for another server.
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return inherited(os.environ)
 
 
 def _identity(cluster: Path) -> tuple[list[str], dict[str, Any]]:

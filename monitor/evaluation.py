@@ -17,6 +17,7 @@ from monitor.alert import Alert, AlertRules
 from monitor.announcement import announce
 from monitor.check import Evidence, Performance, Stage, run_checks
 from monitor.decision import Decision, Rules, State, decide
+from monitor.disclosure import Disclosure
 from monitor.failpoint import Failpoint, reach
 from monitor.installation import CODE_VERSION, Installation, Monitored
 from monitor.ledger import Run
@@ -105,7 +106,8 @@ def evaluate(
         current = load_state(conn, watched, run.window, now=now)
         if current != state:
             decision = conclude(current)
-        save(conn, watched, run, rows, decision, now=now, seconds=clock.perf_counter() - began)
+        seconds = clock.perf_counter() - began
+        save(conn, watched, run, rows, decision, evidence.disclosure, now=now, seconds=seconds)
         if not quiet:
             announce(conn, installation, decision, revision=run.revision)
         reach(Failpoint.SAVING)
@@ -186,6 +188,7 @@ def gather(
         ),
         episodes=[one for one in past if one is not None],
         has_outcomes=watched.section.source.outcome is not None,
+        listed_values=watched.section.source.listed_values,
     )
 
 
@@ -269,6 +272,7 @@ def save(
     run: Run,
     rows: Rows,
     decision: Decision,
+    disclosure: Disclosure,
     *,
     now: datetime,
     seconds: float,
@@ -282,7 +286,7 @@ def save(
     columns = [column for judgement in decision.judgements.values() for column in judgement.columns]
     record.save_column_statistics(conn, run, columns)
     if rows.current is not None:
-        record.save_column_profiles(conn, run, rows.current)
+        record.save_column_profiles(conn, run, rows.current, disclosure)
     performance = [metric for judgement in decision.judgements.values() for metric in judgement.performance]
     save_performance(conn, watched, run, rows.outcome, performance)
     store.save_memories(conn, run, decision.memories, keep=remembered(watched))

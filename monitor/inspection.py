@@ -6,7 +6,7 @@ gets floats and texts only, with an explicit definition, and each column is trie
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.disclosure import pseudonym
 from monitor.message import plain
 from monitor.outcome import Task
 from monitor.source import Floats, Kind, NumericValues, Values
@@ -44,6 +45,8 @@ class ReportSchema:
     classes: tuple[str, ...] = ()
     class_columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    shown: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Of each category whose rare values are hidden, the values that may be shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +178,9 @@ def _columns(rows: Rows, schema: ReportSchema, remarks: list[str]) -> dict[str, 
                 remarks.append(f"{plain(name, 80)} has {infinite:,} infinite values, which are left out.")
             columns[name] = np.where(np.isfinite(values.values), values.values, np.nan)
         else:
-            columns[name] = np.array([*map(harmless, values.categories), None], object)[values.codes]
+            shown = schema.shown.get(name)
+            named = [v if shown is None or v in shown else pseudonym(name, v) for v in values.categories]
+            columns[name] = np.array([*map(harmless, named), None], object)[values.codes]
     if rows.score is not None:
         matrix = rows.score.reshape(len(rows.score), -1)
         for name, score in zip(schema.class_columns or (schema.score,), matrix.T, strict=False):

@@ -148,6 +148,15 @@ Features = Annotated[
     BeforeValidator(_features, json_schema_input_type=Literal["auto"] | dict[str, FeatureType | FeatureSection]),
 ]
 
+
+def _shown(value: Any) -> Any:
+    values = [value] if isinstance(value, str | int | float | bool) else value
+    return [str(item).lower() if isinstance(item, bool) else str(item) for item in values] if values else values
+
+
+ShownValues = Annotated[tuple[str, ...], BeforeValidator(_shown, json_schema_input_type=str | list[str])]
+ALL_VALUES = ("all",)
+
 BUILTIN = {
     "table": "monitor.prediction_log",
     "time": "occurred_at",
@@ -186,6 +195,8 @@ class SourceSection(Section):
     """Where the model's answer is logged."""
     outcome: OutcomeSection | None = None
     """Where the truth arrives."""
+    shown_values: Mapping[str, ShownValues] = Field(default_factory=dict)
+    """Category feature → values that may be shown however rare they are, or `all`; others need 20 rows to be shown."""
     upstreams: Mapping[str, Texts] = Field(default_factory=dict)
     """Source system → features that come from it and break together."""
     slices: Annotated[
@@ -215,6 +226,11 @@ class SourceSection(Section):
             # One statement then serves labels in a table of their own and labels in the log itself.
             implied = BUILTIN_OUTCOME if builtin else {key: given.get(key) for key in ("table", "id")}
             outcome.update({key: place for key, place in implied.items() if outcome.get(key) is None})
+
+    @property
+    def listed_values(self) -> dict[str, frozenset[str] | None]:
+        """Feature to values that may be shown however rare they are; None is all."""
+        return {name: None if v == ALL_VALUES else frozenset(v) for name, v in self.shown_values.items()}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -252,6 +268,10 @@ class SourceSection(Section):
             seen[place] = name
 
     def _check_groups(self) -> None:
+        for name in self.shown_values if not isinstance(self.features, str) else ():
+            if name not in self.features:
+                message = f"is no feature of this model; {suggestion(name, self.features)}"
+                raise refusal(message, "shown_values", name, show=False)
         owner: dict[str, str] = {}
         for upstream, names in self.upstreams.items():
             for position, name in enumerate(names):

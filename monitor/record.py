@@ -29,6 +29,7 @@ from monitor.check import (
 )
 from monitor.column import CategoricalColumn
 from monitor.copying import copy_rows
+from monitor.disclosure import Disclosure
 from monitor.ledger import Run
 from monitor.profile import ColumnProfile, Profile
 from monitor.window import Window
@@ -187,17 +188,19 @@ def save_column_statistics(
     )
 
 
-def save_column_profiles(conn: sa.Connection, run: Run, profile: Profile, *, slice_: Slice = EVERYTHING) -> int:
-    """Append what each column of a profile looked like."""
+def save_column_profiles(
+    conn: sa.Connection, run: Run, profile: Profile, disclosure: Disclosure, *, slice_: Slice = EVERYTHING
+) -> int:
+    """Append what each column of a profile looked like; rare values of categories by their hash."""
     key = stamp(run, slice_)
     return copy_rows(
         conn,
         tables.column_profile,
-        [{**key, **column_profile(name, column)} for name, column in profile.columns.items()],
+        [{**key, **column_profile(name, column, disclosure)} for name, column in profile.columns.items()],
     )
 
 
-def column_profile(name: str, column: ColumnProfile) -> dict[str, Any]:
+def column_profile(name: str, column: ColumnProfile, disclosure: Disclosure) -> dict[str, Any]:
     """The figures of one column; NULL where there is nothing to take a figure of."""
     rows = column.rows
     categorical = isinstance(column.column, CategoricalColumn)
@@ -213,8 +216,8 @@ def column_profile(name: str, column: ColumnProfile) -> dict[str, Any]:
         **dict.fromkeys(("avg", "stddev", "min", "max", "quantiles", "frequent_items", "other_count", "new_count")),
     }
     if categorical:
-        frequent = list(column.frequencies.items())[:FREQUENT]
-        return figures | {"frequent_items": dict(frequent), "other_count": column.other, "new_count": column.new}
+        frequent = disclosure.counts(name, dict(list(column.frequencies.items())[:FREQUENT]))
+        return figures | {"frequent_items": frequent, "other_count": column.other, "new_count": column.new}
     if not column.count:
         return figures
     return figures | {

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.disclosure import Disclosure
+from monitor.inheritance import inherited
 from monitor.inspection import ReportError, ReportSchema, Rows, make_report
 from monitor.logtable import SourceSection
 from monitor.message import plain
@@ -53,14 +56,14 @@ def run_report(
     ``sample`` is Parquet: training rows with features, answers and label under the names of the log. Imports neither
     pandas nor Evidently; raises ReportError.
     """
-    schema = schema_of(reference, section, title)
+    schema = replace(schema_of(reference, section, title), shown=shown_values(reference, section, current))
     with TemporaryDirectory(prefix="monitor-report-") as name:
         folder = Path(name)
         (folder / "schema.json").write_text(json.dumps(_schema_to_json(schema)), encoding="utf-8")
         (folder / "reference.parquet").write_bytes(sample)
         _write_rows(folder, current, schema)
         command = [sys.executable, "-m", "monitor.report", str(folder), str(target)]
-        environment = {**os.environ, "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"}
+        environment = inherited(os.environ, DO_NOT_TRACK="1", OMP_NUM_THREADS="1")
         code, said = _supervise(command, environment, stopping or threading.Event())
         if code:
             last = (said.strip().splitlines() or [f"it ended with code {code}"])[-1]
@@ -112,8 +115,21 @@ def schema_of(reference: Reference, section: SourceSection, title: str) -> Repor
     )
 
 
+def shown_values(reference: Reference, section: SourceSection, current: Batch) -> dict[str, list[str]]:
+    """Return by category which values the page may show; a category of which all may be shown is left out."""
+    disclosure = Disclosure(reference=reference, listed=section.listed_values)
+    shown: dict[str, list[str]] = {}
+    for name, values in current.columns.items():
+        if isinstance(values, CategoryValues):
+            rows = np.bincount(values.codes[values.codes >= 0], minlength=len(values.categories)).tolist()
+            found = disclosure.open(name, zip(values.categories, rows, strict=True))
+            if found is not None:
+                shown[name] = sorted(found)
+    return shown
+
+
 def _schema_to_json(schema: ReportSchema) -> dict[str, Any]:
-    return {**vars(schema), "features": dict(schema.features)}
+    return {**vars(schema), "features": dict(schema.features), "shown": dict(schema.shown)}
 
 
 def _schema_from_json(data: Mapping[str, Any]) -> ReportSchema:

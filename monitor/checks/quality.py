@@ -210,7 +210,8 @@ def _new_values(
         if habit and not many:
             continue
         common = sorted(fresh, key=lambda value: -fresh[value])
-        sample = ", ".join(_quoted(value) for value in common[:NAMED_VALUES])
+        shown = evidence.disclosure.counts(column.name, {value: fresh[value] for value in common[:50]})
+        sample = ", ".join(_quoted(value) for value in list(shown)[:NAMED_VALUES])
         more = f" and {len(common) - NAMED_VALUES} more" if len(common) > NAMED_VALUES else ""
         values = "value" if len(common) == 1 else "values"
         findings.append(
@@ -225,7 +226,7 @@ def _new_values(
                 threshold_source=ThresholdSource.DEFAULT,
                 message=f"{column.name}: {len(common)} {values} never seen before in {rows} of {view.count} rows: "
                 f"{sample}{more}",
-                details={"values": {value: fresh[value] for value in common[:50]}},
+                details={"values": shown},
             )
         )
     return findings, known

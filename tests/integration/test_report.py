@@ -227,3 +227,31 @@ def test_the_side_of_the_daemon_loads_neither_pandas_nor_evidently() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_rare_value_is_in_no_report_and_a_common_or_listed_one_is(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=ROWS)
+    people = ["Adelaide Q. Whistlethwaite", "Bartholomew Zuckerkandl", "Common", "Usual"]
+    words = [*people[:2], *["Common", "Usual"] * ((ROWS - 2) // 2)]
+    columns: dict[str, Values] = {"x": numbers(x), "who": texts(list(words))}
+    now = {**columns, "who": texts(["Cornelius Featherstone", *words[1:]])}
+    target = tmp_path / "report.html"
+    run_report(
+        reference_of(columns, Task.REGRESSION, x, x),
+        parquet({"x": x, "who": words, "minutes": x, "delay": x}),
+        batch(now, score=x, label=x),
+        section(
+            prediction={"value": "minutes"},
+            outcome={"table": "o", "id": "id", "value": "delay", "matures_after": "2d"},
+            shown_values={"who": "Bartholomew Zuckerkandl"},
+        ),
+        target,
+        title="people",
+    )
+    page = target.read_text(encoding="utf-8")
+    assert "Common" in page
+    assert "cat#" in page
+    assert "Zuckerkandl" in page
+    for hidden in ("Whistlethwaite", "Featherstone"):
+        assert hidden not in page

@@ -27,6 +27,7 @@ from monitor.check import (
 )
 from monitor.column import Layout, freeze_categorical, freeze_numeric
 from monitor.copying import copy_rows
+from monitor.disclosure import Disclosure, pseudonym
 from monitor.embedded import Database
 from monitor.ledger import Run
 from monitor.profile import Profile
@@ -263,7 +264,8 @@ def some_profile(temp: list[float], carrier: list[str]) -> Profile:
 
 def test_a_profile_is_shown_in_figures(conn: sa.Connection) -> None:
     profile = some_profile([0.0, 10.0, 20.0, math.nan], ["UA", "UA", "AA", "ZZ"])
-    assert record.save_column_profiles(conn, begun(conn, day(1)), profile) == 2
+    shown = Disclosure(listed={"carrier": ["UA", "AA"]})
+    assert record.save_column_profiles(conn, begun(conn, day(1)), profile, shown) == 2
     query = (
         "SELECT row_count, num_nulls, percent_null, percent_zeros, avg, min, max, (quantiles ->> '0.5')::float8"
         " FROM monitor.profile_metrics WHERE column_name = 'temp'"
@@ -272,12 +274,12 @@ def test_a_profile_is_shown_in_figures(conn: sa.Connection) -> None:
     assert figures == [4, 1, 25.0, 25.0, 10.0, 0.0, 20.0]
     assert median == pytest.approx(10, rel=0.03)
     query = "SELECT frequent_items, new_count, avg FROM monitor.profile_metrics WHERE column_name = 'carrier'"
-    assert rows(conn, query) == [({"UA": 2, "AA": 1, "ZZ": 1}, 1, None)]
+    assert rows(conn, query) == [({"UA": 2, "AA": 1, pseudonym("carrier", "ZZ"): 1}, 1, None)]
 
 
 def test_a_column_without_a_single_value_has_no_figures(conn: sa.Connection) -> None:
     profile = some_profile([math.nan], ["UA"])
-    record.save_column_profiles(conn, begun(conn, day(1)), profile)
+    record.save_column_profiles(conn, begun(conn, day(1)), profile, Disclosure())
     query = "SELECT num_nulls, avg, min, quantiles FROM monitor.profile_metrics WHERE column_name = 'temp'"
     assert rows(conn, query) == [(1, None, None, None)]
 
