@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | soak | format | image
+# make demo | test | lint | audit | bench | soak | format | image
 #
 # Needs Python >= 3.11 and make. Uses uv where it is on PATH, and otherwise makes .venv with pip from requirements.lock;
 # asks for no root, no Docker and no Postgres. ARGS goes to the command: make test ARGS="tests/unit -k alert".
@@ -12,13 +12,13 @@ BIN := .venv/bin
 # Debian's Python can make an environment without pip even where python3-venv is missing; then its own pip fills it.
 PIP = $$(test -x $(BIN)/pip && echo $(BIN)/pip || echo $(PYTHON) -m pip --python $(BIN)/python) --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint bench soak format image environment
+.PHONY: help demo test lint audit bench soak format image environment
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    watch a real model go stale on the flights of 2013, in a few minutes"
 	@echo "make test    run the tests"
-	@echo "make lint    ruff and mypy"
+	@echo "make lint    ruff and mypy                make audit  known vulnerabilities of what we depend on"
 	@echo "make format  let ruff format the code"
 	@echo "make bench   run the benchmarks        make soak   run the long tests, write docs/reliability.md"
 	@echo "make image   build the container image"
@@ -33,6 +33,10 @@ lint: environment
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Needs uv or pipx, and PyPI's list of vulnerabilities; --strict fails where that cannot be asked, instead of finding nothing.
+audit:
+	$(if $(UV),$(UV) tool run,pipx run) pip-audit --strict --no-deps --disable-pip --requirement requirements.lock
 
 format: environment
 	$(BIN)/ruff check --fix

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from monitor.config import Config
 from monitor.installation import load_config
+from monitor.terminal import no_formula, visible
 
 
 class ExitCode(IntEnum):
@@ -94,7 +96,7 @@ def console(*, error: bool = False) -> Console:
 
 def say(text: str) -> None:
     """Print a line to standard error: what a person should know beside the result."""
-    console(error=True).print(text, markup=False, soft_wrap=True)  # one sentence is one line, also in a log
+    console(error=True).print(visible(text), markup=False, soft_wrap=True)  # one sentence is one line, also in a log
 
 
 def show(
@@ -102,7 +104,9 @@ def show(
 ) -> None:
     """Print rows as a table, CSV or JSON; all rows have the keys of the first."""
     if form is Format.JSON:
-        print(json.dumps([dict(row) for row in rows], default=plain, indent=2, ensure_ascii=False))
+        # a program gets every character as it is, a terminal none that it would obey
+        escaped = sys.stdout.isatty()
+        print(json.dumps([dict(row) for row in rows], default=plain, indent=2, ensure_ascii=escaped))
         return
     if not rows:
         if form is Format.TABLE:
@@ -112,14 +116,14 @@ def show(
     if form is Format.CSV:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(names)
-        writer.writerows([_cell(row[name]) for name in names] for row in rows)
+        writer.writerows([_csv(row[name]) for name in names] for row in rows)
         return
     table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for name in names:
         numeric = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(visible(name.replace("_", " ")), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row[name]) for name in names))
+        table.add_row(*(visible(_cell(row[name])) for name in names))
     console().print(table, markup=False)
 
 
@@ -137,6 +141,13 @@ def _cell(value: Any) -> str:
             return json.dumps(value, default=plain, ensure_ascii=False)
         case _:
             return str(value)
+
+
+def _csv(value: Any) -> str:
+    text = _cell(value)
+    if isinstance(value, int | float | Decimal):
+        return text
+    return no_formula(visible(text) if sys.stdout.isatty() else text)
 
 
 def plain(value: Any) -> Any:

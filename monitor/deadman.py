@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from monitor import ledger, outbox
-from monitor.egress import classify, post
+from monitor.egress import classify, post, url_secrets
 from monitor.failure import reason
 from monitor.installation import Installation
 from monitor.notification import DeliveryError
@@ -66,9 +66,10 @@ class Deadman:
 
     async def _send(self, url: str) -> None:
         private = self.installation.config.security.allow_private_addresses
+        secrets = url_secrets(url)
         async with asyncio.timeout(DEADLINE):
-            answer = await post(url, b"", headers={}, allow_private=private, secrets=(url,))
-        refused = classify(answer, secrets=(url,))
+            answer = await post(url, b"", headers={}, allow_private=private, secrets=secrets)
+        refused = classify(answer, secrets=secrets)
         if refused is not None:
             raise refused
 

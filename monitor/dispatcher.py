@@ -67,7 +67,7 @@ class Dispatcher:
         self._engine = engine
         self._channels = dict(channels)
         self._clock = clock
-        self._rng = rng or random.Random()
+        self._rng = rng or random.Random()  # noqa: S311  # spreads retries, guards nothing
         self._patience = patience
         self._every = every
         self._grace = grace

@@ -37,6 +37,9 @@ for _name in ("httpx", "httpcore"):
 PRIVATE = "leads to a private address, which security.allow_private_addresses would allow"
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")  # where the IPv4 address lies in it is the network's own affair
+# Metadata services of clouds that are not link-local.
+METADATA = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "fd00:ec2::254", "fd20:ce::254")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,12 +181,11 @@ def refusal(address: IPAddress, *, allow_private: bool, encrypted: bool) -> str 
     address = _carried(address)
     if address.is_loopback:
         return None if allow_private else PRIVATE
-    if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
+    special = address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved
+    if special or address in METADATA or (address.version == 6 and address in LOCAL_NAT64):
         return "leads to a link-local or special address"
     if not address.is_global:
-        return (
-            None if allow_private else "leads to a private address, which security.allow_private_addresses would allow"
-        )
+        return None if allow_private else PRIVATE
     return None if encrypted else "is not encrypted; use https"
 
 

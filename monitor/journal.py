@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
+from monitor.terminal import visible
+
 #: Loggers that name every request, connection or tick, and addresses with secrets in them.
 TALKATIVE = ("httpx", "httpcore", "apscheduler", "uvicorn.access", "uvicorn.error", "alembic", "aiosmtplib", "asyncio")
 #: Values of secret fields that are names of ours, not secrets.
@@ -108,7 +110,7 @@ class TextFormatter(logging.Formatter):
         known = " ".join(f"{name}={self._redaction.value(value)}" for name, value in extras(record).items())
         line = f"{at:%H:%M:%S} {level}{record.getMessage()}{'  ' + known if known else ''}".replace("\n", " ")
         trouble = _trouble(self, record)
-        return self._redaction.text(f"{line}\n{trouble}" if trouble else line)
+        return visible(self._redaction.text(f"{line}\n{trouble}" if trouble else line))
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:

@@ -31,7 +31,7 @@ VERDICTS = f"""
     JOIN monitor.finding AS f ON f.model = r.model AND f.run_id = r.run_id AND f.window_start = r.window_start
     ORDER BY f.model, f.check_name,
         array_position(ARRAY['critical', 'warning', 'ok', 'inconclusive'], f.verdict)
-"""
+"""  # noqa: S608  # made of our own texts alone
 
 EFFECTS = f"""
     SELECT model, column_name, effect
@@ -45,7 +45,7 @@ EFFECTS = f"""
     ) AS c
     WHERE place <= %(most)s
     ORDER BY model, place
-"""
+"""  # noqa: S608  # made of our own texts alone
 
 FIRING = """
     SELECT model, severity, count(*)::integer AS number

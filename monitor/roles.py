@@ -101,7 +101,7 @@ BEGIN
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA monitor FROM PUBLIC, {VIEWER};
     GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA monitor TO {WRITER};
 END
-$grants$;"""
+$grants$;"""  # noqa: S608  # made of our own names alone
 
 
 def grant(conn: sa.Connection) -> bool:
@@ -130,7 +130,7 @@ BEGIN
         EXECUTE one.statement;
     END LOOP;
 END
-$ownership$;"""
+$ownership$;"""  # noqa: S608  # made of our own names alone
 
 
 def _heading(database: str, what: str) -> str:

@@ -187,6 +187,8 @@ def _listed(value: Any) -> Any:
 def _nonempty(value: str) -> str:
     if not value.strip():
         raise refusal("must not be empty")
+    if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+        raise refusal("has a character that no text in Postgres can have; remove it", show=False)
     return value
 
 

@@ -239,7 +239,7 @@ class Writer:
             self._away = True
             self._pause = min(LONGEST_PAUSE, 2 * self._pause)
             # Processes of one service lost the database together and shall not come back together.
-            self._retry_at = time.monotonic() + self._pause * random.uniform(0.5, 1.0)
+            self._retry_at = time.monotonic() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311  # guards nothing
             where = "wait on disk" if self._directory is not None else "wait in memory"
             self.complaints.add("away", f"the database cannot be written ({reason(error)}); rows {where}")
             return False

@@ -175,7 +175,7 @@ def tell(console: Console, done: Progressed, catcher: Catcher, path: Path, secon
     """Say how long it took and where to look next."""
     parts = ", ".join(f"{name} {part:.1f} s" for name, part in done.seconds.items())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
-    query = f'monitor query --config "{path}" "SELECT * FROM alert_history"'
+    query = f'monitor query --config "{path}" "SELECT * FROM alert_history"'  # noqa: S608  # words for people
     for line in (
         f"{done.predictions:,} predictions and {done.outcomes:,} outcomes of {done.days} days: {parts}; "
         f"{seconds:.0f} s in all, {peak:,.0f} MiB of memory at most.",

@@ -182,6 +182,13 @@ def test_private_addresses_are_refused_before_anything_is_sent(peer: HttpPeer, m
         "https://10.0.0.1/x",
         "https://0.0.0.0/x",
         "https://2130706433/x",
+        "https://192.168.0.1/x",
+        "https://100.64.0.1/x",
+        "https://[fd12::1]/x",
+        "https://[fe80::1]/x",
+        "https://[2002:7f00:1::]/x",
+        "https://[::127.0.0.1]/x",
+        "https://[64:ff9b:1::7f00:1]/x",
     ],
 )
 def test_no_spelling_of_an_inner_address_is_called(url: str) -> None:
@@ -192,19 +199,52 @@ def test_no_spelling_of_an_inner_address_is_called(url: str) -> None:
 
 def test_the_address_that_was_judged_is_the_one_that_is_called(peer: HttpPeer, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve, addresses = socket.getaddrinfo, iter([HOST])
+    asked: list[str] = []
 
     def rebinding(host: str, *rest: Any, **options: Any) -> Any:
+        asked.append(host)
         return resolve(next(addresses, "127.0.0.2") if host == "rebinding.example" else host, *rest, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     url = peer.url.replace(HOST, "rebinding.example")
     send(WebhookChannel(url=SecretStr(url), allow_private=True), notification())
     assert peer.requests[0].headers["host"].startswith("rebinding.example")
+    assert asked.count("rebinding.example") == 1, "a second look-up could answer otherwise"
 
 
-def test_the_metadata_service_is_never_called() -> None:
-    channel = WebhookChannel(url=SecretStr("http://169.254.169.254/latest"), allow_private=True)
-    assert "link-local" in str(refused(channel))
+def test_of_several_addresses_only_those_that_are_allowed_are_called(
+    peer: HttpPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = socket.getaddrinfo
+
+    def mixed(host: str, *rest: Any, **options: Any) -> Any:
+        names = ["169.254.169.254", HOST] if host == "mixed.example" else [host]
+        return [entry for name in names for entry in resolve(name, *rest, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", mixed)
+    url = peer.url.replace(HOST, "mixed.example")
+    send(WebhookChannel(url=SecretStr(url), allow_private=True), notification())
+    assert len(peer.requests) == 1
+    error = refused(WebhookChannel(url=SecretStr(url), allow_private=False))
+    assert "nothing was sent" in str(error)
+    assert len(peer.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "[::ffff:169.254.169.254]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[64:ff9b:1::a9fe:a9fe]",
+        "[2002:a9fe:a9fe::]",
+        "[fd00:ec2::254]",
+        "100.100.100.200",
+    ],
+)
+def test_the_metadata_service_is_never_called(host: str) -> None:
+    channel = WebhookChannel(url=SecretStr(f"http://{host}/latest"), allow_private=True)
+    assert "link-local or special" in str(refused(channel))
 
 
 def test_an_address_outside_needs_https() -> None:
