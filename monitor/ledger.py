@@ -94,7 +94,15 @@ CLAIM = sa.text("""
     WHERE run_id = (
         SELECT r.run_id
         FROM monitor.run AS r
+        CROSS JOIN LATERAL (
+            SELECT r.kind IN ('late', 'backfill') OR EXISTS (
+                SELECT FROM monitor.run AS newer
+                WHERE newer.model = r.model AND newer.role = r.role AND newer.state = 'planned'
+                    AND newer.due_at > r.due_at AND newer.due_at <= :now
+            ) AS is_backlog
+        ) AS place
         WHERE r.state = 'planned' AND r.due_at <= :now
+            AND NOT (:current_only AND place.is_backlog)
             AND (r.retry_at IS NULL OR r.retry_at <= clock_timestamp())
             AND (CAST(:models AS text[]) IS NULL OR r.model = ANY(CAST(:models AS text[])))
             AND NOT EXISTS (
@@ -107,9 +115,9 @@ CLAIM = sa.text("""
                         < (r.window_start, r.window_end, r.revision)
                     )
             )
-        ORDER BY r.due_at, r.window_start, r.part
+        ORDER BY place.is_backlog, r.due_at, r.window_start, r.part
         LIMIT 1
-        FOR UPDATE SKIP LOCKED
+        FOR UPDATE OF r SKIP LOCKED
     )
     RETURNING *
 """)
@@ -248,14 +256,23 @@ def reading_seconds(conn: sa.Connection, model: str, part: str, *, since: dateti
 
 
 def claim(
-    conn: sa.Connection, owner: str, *, now: datetime, lease: timedelta, models: Sequence[str] | None = None
+    conn: sa.Connection,
+    owner: str,
+    *,
+    now: datetime,
+    lease: timedelta,
+    models: Sequence[str] | None = None,
+    current_only: bool = False,
 ) -> Run | None:
     """Take the next run that is due, or None; commit before the work begins.
 
     The windows of one model, role and part are given out strictly in order and one at a time, so that detectors see
-    time pass as it did. `models` limits the choice to models this process is configured for.
+    time pass as it did. A model that is up to date comes before one that is behind, whose oldest window is its turn,
+    and before what is judged again; with `current_only` these are not given out at all. `models` limits the choice to
+    models this process is configured for.
     """
-    values = {"owner": owner, "lease": lease, "now": now, "models": None if models is None else list(models)}
+    values = {"owner": owner, "lease": lease, "now": now, "current_only": current_only}
+    values["models"] = None if models is None else list(models)
     try:
         with conn.begin_nested():
             row = conn.execute(CLAIM, values).one_or_none()

@@ -110,11 +110,14 @@ class Worker:
         if fresh:
             reach(Failpoint.MATERIALISED)
 
-    def work(self, now: datetime, *, models: Sequence[str] | None = None) -> bool:
-        """Claim and evaluate one run (of these models); False when nothing is due. A failed run goes back."""
+    def work(self, now: datetime, *, models: Sequence[str] | None = None, current_only: bool = False) -> bool:
+        """Claim and evaluate one run (of these models); False when nothing is due. A failed run goes back.
+
+        With ``current_only`` backlog is left to others.
+        """
         known = list(self.installation.models if models is None else models)
         with self.installation.engine.begin() as conn:
-            run = ledger.claim(conn, self.owner, now=now, lease=self.lease, models=known)
+            run = ledger.claim(conn, self.owner, now=now, lease=self.lease, models=known, current_only=current_only)
             if run is None:
                 return False
             reach(Failpoint.CLAIMING)
@@ -194,11 +197,11 @@ class Worker:
                 if run.run_id in self.active:  # else it ended in the meantime
                     log.warning("a lease was lost", extra={"model": run.model, "run_id": str(run.run_id)})
 
-    def loop(self) -> None:
+    def loop(self, *, current_only: bool = False) -> None:
         """Evaluate until told to stop; sleeps while nothing is due."""
         while not self.stopping.is_set():
             try:
-                busy = self.work(self.clock())
+                busy = self.work(self.clock(), current_only=current_only)
             except Exception as error:
                 # an evaluator that ended would leave windows to nobody; what it held comes back when its lease ends
                 if schema.is_outage(error):
@@ -249,7 +252,16 @@ class Worker:
 
     def start(self) -> list[threading.Thread]:
         """Start the evaluators and return their threads."""
-        threads = [threading.Thread(target=self.loop, name=f"evaluator-{i}", daemon=True) for i in range(EVALUATORS)]
+        threads = [
+            # At most half of them work on what should have been done long ago.
+            threading.Thread(
+                target=self.loop,
+                kwargs={"current_only": 2 * number >= EVALUATORS},
+                name=f"evaluator-{number}",
+                daemon=True,
+            )
+            for number in range(EVALUATORS)
+        ]
         for thread in threads:
             thread.start()
         return threads

@@ -111,6 +111,37 @@ def test_a_window_that_turns_up_behind_a_running_one_waits_without_holding_up_ot
     assert waited.window == day(1)
 
 
+def test_a_current_window_comes_before_the_backlog_of_other_models_which_is_oldest_first(engine: sa.Engine) -> None:
+    plan(engine, 1, 2, 3, model="behind")
+    plan(engine, 5, model="up to date")
+    order = []
+    for _ in range(4):
+        run, _token = take(engine)
+        order.append((run.model, run.window))
+        finish(engine, run)
+    assert order == [("up to date", day(5)), *(("behind", day(number)) for number in (1, 2, 3))]
+
+
+def test_who_takes_only_current_windows_leaves_backlog_and_revisions_to_others(engine: sa.Engine) -> None:
+    plan(engine, 1, 2, model="behind")
+    plan(engine, 1, model="corrected")
+    with engine.begin() as conn:
+        first = ledger.claim(conn, "a", now=NOW, lease=LEASE, models=["corrected"])
+    assert first is not None
+    finish(engine, first)
+    with engine.begin() as conn:
+        ledger.revise(conn, "corrected", "champion", "inputs", [day(1)], due_at=NOW, reason="late rows")
+    with engine.begin() as conn:
+        assert ledger.claim(conn, "a", now=NOW, lease=LEASE, current_only=True) is None
+    behind, _token = take(engine)
+    assert (behind.model, behind.window) == ("behind", day(1))
+    finish(engine, behind)
+    with engine.begin() as conn:
+        last = ledger.claim(conn, "a", now=NOW, lease=LEASE, current_only=True)
+    assert last is not None
+    assert (last.model, last.window) == ("behind", day(2))
+
+
 def test_a_process_is_given_only_runs_of_models_it_knows(engine: sa.Engine) -> None:
     plan(engine, 1, model="strange")
     with engine.begin() as conn:
