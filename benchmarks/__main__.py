@@ -8,6 +8,7 @@ import sys
 
 COMMANDS = {
     "memory": ["benchmarks.memory"],
+    "rechecks": ["benchmarks.rechecks"],
     "design": ["benchmarks.design", "all"],
     "weeks": ["benchmarks.design.robustness", "weeks", "20"],
     "shifts": ["benchmarks.design.robustness", "shifts"],
