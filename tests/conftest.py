@@ -19,6 +19,7 @@ from monitor.embedded import Database, EmbeddedPostgres
 TEMPLATE = "monitor_template"
 # Nothing that a test writes has to survive a crash of the machine.
 IN_A_HURRY = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off"}
+IN_A_HURRY |= {"max_prepared_transactions": "8"}  # what tests of writers prepare
 
 #: What `needs(NAME)` looks for where the name alone is not a program, a module or a variable of the environment.
 PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
