@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from monitor import ledger
+from monitor import episode, ledger
 from monitor.embedded import Database
 from monitor.installation import Installation
 from monitor.pipeline import ATTEMPTS, FAMILY
 from monitor.worker import Worker
-from tests.watched import MODEL, NOW, ask, installed, log_rows, run, write_config
+from tests.watched import DAY, FIRST, MODEL, NOW, ask, installed, log_rows, run, train, write_config
 
 MESSAGES = "SELECT reason FROM monitor.notification WHERE reason <> 'digest' ORDER BY created_at, reason"
 RETRY = "UPDATE monitor.run SET retry_at = NULL"
@@ -85,3 +86,64 @@ def test_who_asks_for_windows_sees_the_reason_and_nobody_else_is_told(installati
     run(installation, "UPDATE monitor.run SET kind = 'manual'")
     attempt(worker, ATTEMPTS + 1)
     assert ask(installation, MESSAGES) == []
+
+
+def test_a_silence_for_the_pipeline_keeps_it_back_and_its_end_is_told_where_it_was_known(
+    installation: Installation,
+) -> None:
+    def silence(**matchers: list[str]) -> None:
+        with installation.engine.begin() as conn:
+            episode.add_silence(
+                conn, matchers=matchers, starts_at=NOW - DAY, ends_at=NOW + DAY, author="ada", reason="it moves"
+            )
+
+    worker = Worker(installation=installation)
+    worker.plan(NOW)
+    silence(family=["score"])
+    attempt(worker, ATTEMPTS)
+    assert ask(installation, MESSAGES) == ["first"]
+    silence(family=[FAMILY])
+    attempt(worker, 2)
+    assert ask(installation, f"SELECT silenced FROM monitor.alert WHERE family = '{FAMILY}'") == [True]
+    log_rows(installation)
+    worker.advance(NOW)
+    assert ask(installation, MESSAGES) == ["first", "resolved"]
+
+
+def test_what_a_silence_for_the_pipeline_kept_back_is_told_after_it(installation: Installation) -> None:
+    with installation.engine.begin() as conn:
+        made = episode.add_silence(
+            conn, matchers={"model": [MODEL]}, starts_at=NOW - DAY, ends_at=NOW + DAY, author="ada", reason="it moves"
+        )
+    worker = Worker(installation=installation)
+    worker.plan(NOW)
+    attempt(worker, ATTEMPTS + 1)
+    assert ask(installation, MESSAGES) == []
+    with installation.engine.begin() as conn:
+        episode.end_silence(conn, made, by="bob", at=NOW)
+    attempt(worker, 1)
+    assert ask(installation, MESSAGES) == ["first"]
+
+
+def test_while_windows_cannot_be_evaluated_open_alerts_are_stale_and_nothing_is_inhibited_or_resolved(
+    tmp_path: Path, database: Database
+) -> None:
+    loud = "checks: {drift: {thresholds: {psi: 0.25}}}"
+    with installed(write_config(tmp_path, database, more=loud, rest="alerts: {k: 1, n: 1}")) as installation:
+        log_rows(installation, days=1)
+        train(installation, mean=-100.0)
+        worker = Worker(installation=installation)
+        worker.advance(FIRST + DAY + timedelta(hours=1))
+        run(installation, "ALTER TABLE logged RENAME TO away")
+        worker.plan(NOW)
+        attempt(worker, ATTEMPTS)
+        found = "SELECT DISTINCT state, stale_since, inhibited_by IS NULL FROM monitor.alert WHERE family = 'feature:x'"
+        assert ask(installation, found) == [("firing", FIRST + DAY, True)]
+        run(
+            installation,
+            "ALTER TABLE away RENAME TO logged",
+            "INSERT INTO logged SELECT id || '+' || n, at + n * interval '1 day', x, p "
+            "FROM logged, generate_series(1, 3) AS n",
+        )
+        worker.advance(NOW)
+        assert [stale for _, stale, _ in ask(installation, found)] == [None]
