@@ -14,9 +14,7 @@ from monitor.model import ModelSection
 from monitor.rights import Purpose, excesses, rights
 from monitor.roles import BUILTIN_LOGS, LogDatabase, Table, logs_sql, store_sql
 from monitor.sources.catalog import UnknownTableError, describe_table, split_name
-from monitor.sources.session import libpq_url
-
-SECONDS = 10  # for a connection
+from monitor.sources.session import connect, libpq_url
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +66,7 @@ def faults_of_roles(installation: Installation) -> Iterator[str]:
     """
     for address in addresses(installation):
         try:
-            with psycopg.connect(address.url, connect_timeout=SECONDS, client_encoding="utf8") as conn:
+            with connect(address.url) as conn:
                 conn.read_only = True
                 extra = [("monitor", name) for name in BUILTIN_LOGS] if address.purpose is Purpose.STORE else []
                 tables = list(dict.fromkeys([*_resolved(conn, address.tables), *extra]))
@@ -94,7 +92,7 @@ def roles_of(installation: Installation) -> str:
 
 def _found(url: str, names: Iterable[str]) -> list[Table]:
     try:
-        with psycopg.connect(url, connect_timeout=SECONDS, client_encoding="utf8") as conn:
+        with connect(url) as conn:
             return _resolved(conn, names)
     except psycopg.Error:
         return [_as_written(name) for name in names]

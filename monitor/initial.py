@@ -47,7 +47,7 @@ from monitor.sources.catalog import (
     quote,
     sample_columns,
 )
-from monitor.sources.session import explained, libpq_url
+from monitor.sources.session import connect, explained, libpq_url
 
 MISSING = "CHANGE_ME"
 """Stands for what could not be guessed; the configuration is refused by the database until a person replaces it."""
@@ -310,10 +310,9 @@ def _connection(source: psycopg.Connection[Any] | str) -> Iterator[psycopg.Conne
         return
     address = libpq_url(source)
     try:
-        with psycopg.connect(
-            address, connect_timeout=10, options="-c statement_timeout=30s", client_encoding="utf8"
-        ) as conn:
+        with connect(address) as conn:
             conn.read_only = True
+            conn.execute("SET LOCAL statement_timeout = '30s'")
             yield conn
     except psycopg.Error as error:
         raise explained(error, address) from None

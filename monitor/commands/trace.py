@@ -16,8 +16,7 @@ from monitor.installation import Installation, Monitored, opened
 from monitor.source import SourceError
 from monitor.sources.logged import CHAMPION
 from monitor.sources.lookup import LoggedRequest, find_outcomes, find_request
-
-CONNECT_TIMEOUT = 15  # seconds
+from monitor.sources.session import connect
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,12 +49,7 @@ def trace(
 def _trace(installation: Installation, watched: Monitored, request_id: str) -> dict[str, Any] | None:
     source = watched.section.source
     try:
-        with psycopg.connect(
-            installation.source_dsn(watched.section),
-            autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT,
-            client_encoding="utf8",
-        ) as conn:
+        with connect(installation.source_dsn(watched.section), autocommit=True) as conn:
             requests = find_request(conn, source, request_id, model=watched.name)
             outcomes = find_outcomes(conn, source, request_id, model=watched.name)
     except psycopg.OperationalError as error:

@@ -49,7 +49,7 @@ from monitor.sources.catalog import (
 from monitor.sources.logged import CHAMPION, FUTURE, Log, joined_windows
 from monitor.sources.rows import batch_of, id_field, recipe_of, select_rows
 from monitor.sources.selection import Field, find, missing_column
-from monitor.sources.session import Session, Sessions, explained, libpq_url, patient
+from monitor.sources.session import Session, Sessions, connect, explained
 from monitor.sources.truth import Truth, joined, label_counts, label_facts, same_id, truth_fields
 from monitor.window import Window
 
@@ -471,7 +471,7 @@ class PostgresSource:
 
     def _catalog(self) -> psycopg.Connection[Any]:
         try:
-            return psycopg.connect(patient(libpq_url(self.url)), autocommit=True, client_encoding="utf8")
+            return connect(self.url, autocommit=True)
         except psycopg.Error as error:
             raise explained(error, self.url) from None
 

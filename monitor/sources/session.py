@@ -28,6 +28,8 @@ PATIENCE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
+Connection = psycopg.Connection[tuple[Any, ...]]
+
 UNREACHABLE = (
     "could not translate host name|failed to resolve host|Connection refused|timeout expired|No such file"
     "|Failed to connect"
@@ -59,6 +61,17 @@ def patient(url: str) -> str:
     return f"{url}{'&' if given else '?'}{added}" if added else url
 
 
+def connect(url: str, *, autocommit: bool = False, encoding: str | None = "utf8") -> Connection:
+    """Open a connection that may pass a pooler: nothing is prepared, and no startup parameter that poolers refuse.
+
+    ``url`` is for SQLAlchemy or for libpq. Raises psycopg.Error.
+    """
+    # What is prepared in one session is missing, or somebody else's, in the next that a pooler gives.
+    return psycopg.connect(
+        patient(libpq_url(url)), autocommit=autocommit, prepare_threshold=None, client_encoding=encoding
+    )
+
+
 def address(url: str) -> str:
     """Return an address without its password, as people recognise it.
 
@@ -69,9 +82,6 @@ def address(url: str) -> str:
     host = parts.hostname or parse_qs(parts.query).get("host", ["this machine"])[0]
     port = f":{parts.port}" if parts.port else ""
     return f"{unquote(parts.path.lstrip('/')) or 'the default database'} at {unquote(host)}{port}"
-
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 @dataclass(kw_only=True)
@@ -107,7 +117,7 @@ class Sessions:
 
     def _connect(self) -> Connection:
         try:
-            conn = psycopg.connect(patient(libpq_url(self.url)), autocommit=True, prepare_threshold=None)
+            conn = connect(self.url, autocommit=True, encoding=None)
             # A database without an encoding holds any bytes, and converting them to one would fail.
             if conn.info.parameter_status("server_encoding") != "SQL_ASCII":
                 conn.execute("SET client_encoding = 'UTF8'")
