@@ -51,7 +51,6 @@ INACTIVE: tuple[str, ...] = (
     "models.*.checks.multivariate",
     "models.*.checks.parity",
     "models.*.checks.stability",
-    "models.*.checks.traceability",
     "models.*.serving.endpoint",
     "models.*.circuit.automatic",
     "models.*.circuit.open_on",

@@ -134,7 +134,11 @@ class PostgresSource:
                 repeats=repeats,
                 last_row_at=_last(counted),
                 faults=(*self._missing_log_columns(log.table), *chosen.faults, *answer_faults),
-                details={"types": dict(chosen.types), "null_ids": _null_ids(counted)},
+                details={
+                    "types": dict(chosen.types),
+                    "null_ids": _null_ids(counted),
+                    "rows_counted": sum(fact.rows for fact in facts),  # those of stored tiles are not looked at again
+                },
             )
             reading = self._with_strays(session, log, reading, window, now)
         except BaseException:

@@ -15,7 +15,8 @@ import pytest
 from monitor.cli import run
 from monitor.embedded import Database
 from monitor.worker import Worker
-from tests.watched import DAY, FIRST, OUTCOME, installed, label_rows, log_rows, train, write_config
+from tests.watched import DAY, FIRST, OUTCOME, ask, installed, label_rows, log_rows, train, write_config
+from tests.watched import run as sql
 
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -175,3 +176,27 @@ def test_logs_that_cannot_be_read_are_said_in_one_sentence(database: Database, t
     assert (code, out) == (4, "")
     assert said.startswith("The logs of m cannot be read: ")
     assert said.count("\n") == 1
+
+
+def test_rows_without_an_id_and_labels_without_a_prediction_are_judged(tmp_path: Path, database: Database) -> None:
+    with installed(write_config(tmp_path, database, outcome=OUTCOME)) as installation:
+        log_rows(installation)
+        label_rows(installation)
+        sql(
+            installation,
+            "ALTER TABLE logged DROP CONSTRAINT logged_pkey, ALTER id DROP NOT NULL",
+            "CREATE INDEX ON logged (id)",
+            "UPDATE logged SET id = NULL WHERE id IN ('1', '2', '3')",
+        )
+        train(installation, labelled=True)
+        Worker(installation=installation).advance(FIRST + 2 * DAY + timedelta(hours=1))
+        found = ask(
+            installation,
+            "SELECT subject, verdict, value, n_current FROM monitor.finding_history"
+            " WHERE check_name = 'traceability' AND window_start = '2013-04-01' ORDER BY subject",
+        )
+    # Known an hour after their prediction, 23 labels of the day came on it, three of them for rows without an id.
+    assert found == [
+        ("labels", "inconclusive", pytest.approx(3 / 24, abs=0.03), pytest.approx(24, abs=2)),
+        ("request ids", "warning", 3 / 24, 24),
+    ]
