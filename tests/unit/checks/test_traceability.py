@@ -14,11 +14,13 @@ from monitor.checks.traceability import Traceability
 from monitor.outcome import OutcomeLayout, OutcomeProfile, Task
 from monitor.source import Reading
 from monitor.window import Window, WindowSpec
+from tests.unit.checks.stream import reference
 
 DAY = timedelta(days=1)
 OUTCOME = OutcomeProfile.empty(
     OutcomeLayout(task=Task.BINARY, score_edges=np.linspace(0, 1, 11), label_edges=np.array([0.5]))
 )
+TRAINED = reference(days=2, rows=50)
 WINDOW = Window(start=datetime(2024, 4, 1, tzinfo=UTC), end=datetime(2024, 4, 2, tzinfo=UTC))
 
 
@@ -28,6 +30,7 @@ def judge(stage: Stage, memory: Any = None, *, outcome: bool = True, **reading: 
         stage=stage,
         window=WINDOW,
         spec=WindowSpec(width=DAY),
+        maybe_reference=TRAINED,
         reading=Reading(**reading),
         maybe_outcome=OUTCOME if outcome else None,
         memories={} if memory is None else {"traceability": memory},
