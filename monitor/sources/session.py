@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Lock
@@ -19,6 +19,7 @@ from monitor.source import SlowReadError, SourceError
 from monitor.sources.binary import Field, decode, in_order
 from monitor.sources.stream import copy_rows
 
+BATCH = 16 << 20  # bytes of a batch: bounds what a read holds whatever the rows are like
 CONNECT_TIMEOUT = 15  # seconds
 #: A server that fell silent in the middle of an answer is noticed within half a minute, and not after two hours.
 PATIENCE = {
@@ -170,10 +171,13 @@ class Session:
                 sql.SQL("{}::text" if field.as_text else "{}").format(sql.Identifier(field.name)) for field in fields
             )
             ordered = sql.SQL("SELECT {} FROM ({}) AS s").format(wanted, statement)
+            chunks = copy_rows(
+                self.conn, ordered.as_bytes(self.conn), most, lambda chunk: decode(chunk.data, chunk.starts, fields)
+            )
             try:
-                for chunk in copy_rows(self.conn, ordered.as_bytes(self.conn), most):
-                    yield decode(chunk.data, chunk.starts, fields)
+                yield from _gathered(chunks, most)
             finally:
+                chunks.close()
                 self.ended = self.ended or self.conn.closed
 
     def _fields(self, statement: sql.Composable) -> list[Field]:
@@ -205,6 +209,26 @@ class Session:
         self.ended = True
         with contextlib.suppress(Exception):
             self.conn.close()
+
+
+def _gathered(batches: Iterable[pa.RecordBatch], most: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of small batches in larger ones, of at most ``most`` rows and about `BATCH` bytes."""
+    waiting: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        if waiting and (rows + batch.num_rows > most or size + batch.nbytes > BATCH):
+            yield _joined(waiting)
+            waiting, rows, size = [], 0, 0
+        waiting.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    return pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()[0]
 
 
 def _readable(value: Any) -> Any:
