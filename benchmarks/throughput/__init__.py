@@ -1,0 +1,1 @@
+"""How fast a window is read and profiled, against bare COPY and against other tools."""
