@@ -249,6 +249,11 @@ def explained(error: Exception, url: str) -> SourceError:
         return SourceError(
             f"The source database {where} refused the login ({said}); correct user and password in source.url."
         )
+    if re.search("certificate", text):
+        return SourceError(
+            f"The source database {where} could not prove who it is ({said.rpartition('failed: ')[2]}); "
+            "correct the host, or sslrootcert, in source.url."
+        )
     if state == "57014":
         return SlowReadError(
             f"A statement on {where} took longer than limits.statement_timeout; add an index on the time column "

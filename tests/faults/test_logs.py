@@ -103,7 +103,8 @@ def test_a_changed_log_table_is_told_once_holds_up_nobody_else_and_is_gone_on_wi
     told = (
         "SELECT reason FROM monitor.notification WHERE model = 'm' AND reason <> 'repeated' ORDER BY created_at, reason"
     )
-    done = "SELECT count(*) FROM monitor.run WHERE state = 'done' AND model = '{}'"
+    # a table that was rewritten is read anew, which makes further revisions of the same windows
+    done = "SELECT count(DISTINCT window_start) FROM monitor.run WHERE state = 'done' AND model = '{}'"
     before, during, after = (FIRST + days * DAY + timedelta(hours=1) for days in (3, 7, DAYS))
     serve(installation, 0, 3)
     advance(installation, worker, before)

@@ -375,7 +375,7 @@ def test_what_quiet_hours_hold_back_is_neither_collapsed_nor_in_the_way(engine: 
         outbox.put(conn, held, ["x"], not_before=datetime.now(UTC) + timedelta(hours=8))
         conn.execute(sa.text("UPDATE monitor.channel_state SET not_before = clock_timestamp()"))
     assert go(engine, {"x": Told()}) == {"sent": 1}
-    assert [row.state for row in rows(engine)] == ["sent", "sent", "pending"]
+    assert [row.state for row in rows(engine)] == ["sent", "sent", "held"]
 
 
 def test_without_an_outage_every_message_of_a_group_goes_out(engine: sa.Engine) -> None:
