@@ -83,6 +83,8 @@ class Alert:
     opened_window_start: datetime | None = None
     opened_window_end: datetime | None = None
     began_at: datetime | None = None
+    began_earliest: datetime | None = None
+    began_latest: datetime | None = None
     acknowledged_by: str | None = None
     acknowledged_at: datetime | None = None
     acknowledged_until: datetime | None = None

@@ -391,19 +391,27 @@ def _describe(alert: Alert, tracks: Mapping[str, Mapping[str, Any]], findings: S
     if not bad:
         return replace(alert, severity=severity)
     first = bad[0]
-    began = [f.began_at for f in bad if f.began_at is not None]
-    if alert.is_open and alert.began_at is not None:
-        began.append(alert.began_at)
     costs = [f.impact_cost for f in bad if f.impact_cost is not None]
     return replace(
-        alert,
+        _dated(alert, bad),
         severity=severity,
         subject=first.subject,
         # what opened it, or made it worse, names an episode; how it goes on is in its subjects
         title=alert.title if alert.is_open and severity is alert.severity else first.message or alert.title,
         cause=first.cause or alert.cause,
-        began_at=min(began, default=None),
         subjects=tuple(fact_of(f) for f in bad[:MOST_SUBJECTS]),
         impact_cost=max(costs, default=alert.impact_cost),
         currency=first.currency or alert.currency,
     )
+
+
+def _dated(alert: Alert, bad: Sequence[Finding]) -> Alert:
+    """Return the alert with the earliest beginning of what is bad, and its interval; an earlier one stands."""
+    stories = [(f.began_at, f.details.get("began") or {}) for f in bad if f.began_at is not None]
+    began, interval = min(stories, key=lambda story: story[0], default=(None, {}))
+    if alert.is_open and alert.began_at is not None and (began is None or alert.began_at <= began):
+        return alert
+    earliest, latest = (
+        None if interval.get(end) is None else datetime.fromisoformat(interval[end]) for end in ("earliest", "latest")
+    )
+    return replace(alert, began_at=began, began_earliest=earliest, began_latest=latest)

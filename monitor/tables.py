@@ -515,6 +515,8 @@ class AlertColumns(sa.TypedColumns):
     opened_window_start = may(TIME)
     opened_window_end = may(TIME)
     began_at = may(TIME)
+    began_earliest = may(TIME)
+    began_latest = may(TIME)
     acknowledged_by = may(TEXT)
     acknowledged_at = may(TIME)
     acknowledged_until = may(TIME)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from monitor.check import Evidence, Finding, ThresholdSource, Verdict
+from monitor.onset import Onset, Trail, continued, onset
 from monitor.source import Floats
 from monitor.stats.calibration import Calibration
 from monitor.stats.eprocess import Detector, advance
@@ -32,6 +32,7 @@ class Trial:
     smoothed: float
     is_open: bool
     closed: bool
+    began: Onset
     memory: Mapping[str, Any]
 
     @property
@@ -54,6 +55,8 @@ class Trial:
             direction=int(np.sign(self.deviation)),
             impact=abs(self.deviation) / spread if spread > 0 else None,
         )
+        details = {**head.details, "began": self.began.to_json()}
+        since = f"since {self.began.sentence(evidence.spec)}"
         yield replace(
             head,
             verdict=Verdict.WARNING if self.flagged else Verdict.OK,
@@ -63,14 +66,14 @@ class Trial:
             p_adjusted=self.p_value,
             minimum_detectable=self.minimum_detectable,
             message=f"{name} is {self.value:.3g}, {abs(self.deviation):.2g} {_side(self.deviation)} training's "
-            f"{self.usual:.3g} (flagged from {self.threshold:.2g}; {rows})"
+            f"{self.usual:.3g} (flagged from {self.threshold:.2g}; {rows}), {since}"
             if self.flagged
             else "",
+            began_at=self.began.began if self.flagged else None,
+            details=details if self.flagged else head.details,
         )
         slow = replace(head, statistic=f"{head.statistic} (lasting)", latched=True)
         if self.is_open:
-            began = datetime.fromisoformat(self.memory["since"])
-            day = began.astimezone(evidence.spec.zone).strftime("%-d %b %Y")
             lasting = f"{name} has stayed {abs(self.smoothed):.2g} {_side(self.smoothed)} training's {self.usual:.3g}"
             fading = f"{name} is back within {self.materiality:.2g} of training's {self.usual:.3g}, after a shift"
             yield replace(
@@ -81,8 +84,9 @@ class Trial:
                 threshold_source=ThresholdSource.BUDGET,
                 direction=int(np.sign(self.smoothed)),
                 impact=abs(self.smoothed) / spread if spread > 0 else None,
-                began_at=began,
-                message=f"{lasting if abs(self.smoothed) >= self.materiality else fading} since {day}",
+                began_at=self.began.began,
+                details=details,
+                message=f"{lasting if abs(self.smoothed) >= self.materiality else fading} {since}",
             )
         elif self.closed or has_latched_alert(evidence, head.family):
             yield replace(slow, verdict=Verdict.OK, reason="the shift is over")
@@ -120,7 +124,10 @@ def try_alone(
         smoothing=SMOOTHING,
     )
     is_open = bool(step.detector.open[0])
-    since = memory.get("since") if not step.opened[0] else None
+    since = memory.get("since") if is_open and not step.opened[0] else None
+    trail: Trail = memory.get("trail", ())
+    rho = float(calibration.autocorrelation[place])
+    began = Onset.from_json(since) if since else onset(trail, z, rho, evidence.spec, evidence.window)
     limit = float(calibration.critical(alpha, n)[place] * calibration.scale(n)[place])
     return Trial(
         value=float(np.asarray(theta)[place]),
@@ -133,9 +140,11 @@ def try_alone(
         smoothed=float(step.detector.smoothed[0]),
         is_open=is_open,
         closed=bool(step.closed[0]),
+        began=began,
         memory={
             "detector": step.detector.to_json(),
-            "since": (since or evidence.window.start.isoformat()) if is_open else None,
+            "since": began.to_json() if is_open else None,
+            "trail": continued(trail, z),
         },
     )
 

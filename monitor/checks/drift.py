@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -23,12 +22,14 @@ from monitor.check import (
     Verdict,
     register,
 )
+from monitor.comparison import Comparison
 from monitor.divergence import divergence, first_order_shift
+from monitor.onset import Onset, Trail, continued
 from monitor.outcome import Task
 from monitor.panel import MATERIALITY, Panel, Verdicts, outside_range
 from monitor.reference import ENOUGH_WINDOWS, SCORE, Reference
 from monitor.source import Floats
-from monitor.statistic import Statistic, StatisticKind, label_null, label_theta, null_model, slot_of
+from monitor.statistic import NullModel, Statistic, StatisticKind, label_null, label_theta, null_model, slot_of
 from monitor.stats.eprocess import Detector, advance
 from monitor.trial import has_latched_alert, try_alone
 
@@ -127,8 +128,17 @@ class Drift:
             materiality=panel.materiality[panel.lasting],
             group=panel.owner[panel.lasting],
         )
-        before, now = memory.get("since", {}), evidence.window.start.isoformat()
-        since = {names[j]: before.get(names[j], now) for j in np.flatnonzero(slow.detector.open).tolist()}
+        trails: dict[str, Trail] = {**memory.get("trails", {})}
+        compared = _comparisons(null, panel, verdicts, theta, n, trails)
+        since: dict[str, Onset] = {}
+        for j in np.flatnonzero(slow.detector.open).tolist():
+            name = names[j]
+            if name in memory.get("since", {}):
+                since[name] = Onset.from_json(memory["since"][name])
+            elif name in compared and int(panel.lasting[slow.detector.lead[j]]) == panel.main(j):
+                since[name] = compared[name].onset(evidence)
+            else:
+                since[name] = Onset.of(evidence.window)
         loud = self.notify == "message" or (score_moved and not evidence.has_outcomes)
         findings: list[Finding] = []
         columns: list[ColumnStatistics] = []
@@ -153,7 +163,11 @@ class Drift:
                     details=_details(reference),
                 )
                 finding = _fast(head, panel, j, verdicts, theta[panel.places], reference)
-                findings.append(finding)
+                if column.name in compared:
+                    finding, *others = compared[column.name].findings(finding, evidence, since.get(column.name))
+                    findings += [finding, *others]
+                else:
+                    findings.append(finding)
                 closed = bool(slow.closed[j])
                 findings += _slow(head, panel, j, slow.detector, since.get(column.name), evidence, closed=closed)
                 lasting = bool(slow.detector.open[j]) and finding.verdict is not Verdict.INCONCLUSIVE
@@ -167,7 +181,19 @@ class Drift:
             columns.append(distances)
             findings += self._configured(distances, clock=column.clock is not None)
         findings += self._unknown(reference)
-        return findings, columns, {"detector": slow.detector.to_json(), "since": since}
+        suspect = _suspect(evidence)
+        for name, comparison in compared.items():
+            if reference.source_of(name) not in suspect:
+                trails[name] = continued(trails.get(name, []), comparison.z)
+        return (
+            findings,
+            columns,
+            {
+                "detector": slow.detector.to_json(),
+                "since": {name: began.to_json() for name, began in since.items()},
+                "trails": trails,
+            },
+        )
 
     def _configured(self, distances: ColumnStatistics, *, clock: bool) -> Iterator[Finding]:
         """Yield a finding for every plain limit on this column.
@@ -272,6 +298,41 @@ def _fast(head: Finding, panel: Panel, j: int, verdicts: Verdicts, theta: Floats
     )
 
 
+def _comparisons(
+    null: NullModel,
+    panel: Panel,
+    verdicts: Verdicts,
+    theta: Floats,
+    n: Floats,
+    trails: Mapping[str, Trail],
+) -> dict[str, Comparison]:
+    """Return the comparison of every column whose main statistic has a score in this window."""
+    scale, spread, overall = null.season.scale(n), null.flat.scale(n), null.flat.deviation(theta)
+    found = {}
+    for j, name in enumerate(panel.names):
+        main = panel.main(j)
+        if main < 0 or not math.isfinite(verdicts.normal[main]):
+            continue
+        at = int(panel.places[main])
+        found[name] = Comparison(
+            statistic=panel.statistics[main].name,
+            value=float(theta[at]),
+            effect=float(verdicts.deviation[main]),
+            overall=float(overall[at]),
+            scale=float(scale[at]),
+            autocorrelation=float(null.season.autocorrelation[at]),
+            trail=trails.get(name, []),
+            has_season=bool(np.ptp(null.season.mean[:, at])),
+            spread=float(spread[at]),
+        )
+    return found
+
+
+def _suspect(evidence: Evidence) -> frozenset[str]:
+    """Return the sources that were suspect after the window before: what they log is not to become usual."""
+    return frozenset((evidence.memories.get("sudden") or {}).get("sources", {}))
+
+
 def _outside(head: Finding, reference: Reference) -> Finding:
     """Return the finding of a column whose rows all lie beyond training's range: flagged, whatever else is known."""
     trained = reference.total.columns[head.subject]
@@ -284,16 +345,22 @@ def _outside(head: Finding, reference: Reference) -> Finding:
 
 
 def _slow(
-    head: Finding, panel: Panel, j: int, detector: Detector, since: str | None, evidence: Evidence, *, closed: bool
+    head: Finding,
+    panel: Panel,
+    j: int,
+    detector: Detector,
+    began: Onset | None,
+    evidence: Evidence,
+    *,
+    closed: bool,
 ) -> Iterator[Finding]:
     """Yield the latched finding of one column: bad while its episode is open, ok when it ends."""
-    if detector.open[j] and since is not None:
+    if detector.open[j] and began is not None:
         lead = int(detector.lead[j])
         at = int(panel.lasting[lead])
         statistic, effect = panel.statistics[at], float(detector.smoothed[lead])
-        began = datetime.fromisoformat(since)
-        day = began.astimezone(evidence.spec.zone).strftime("%-d %b %Y")
-        shift = f"{_what(statistic)} has stayed {_size(statistic, effect)} training since {day}"
+        shift = f"{_what(statistic)} has stayed {_size(statistic, effect)} training since "
+        shift += began.sentence(evidence.spec)
         yield replace(
             head,
             statistic=f"{statistic.name} (lasting)",
@@ -306,7 +373,8 @@ def _slow(
             threshold=float(panel.materiality[at]),
             threshold_source=ThresholdSource.BUDGET,
             direction=int(np.sign(effect)) if statistic.name in SIGNED else 0,
-            began_at=began,
+            began_at=began.began,
+            details={**head.details, "began": began.to_json()},
             message=f"{head.subject}: {shift}{_calibrating(evidence.reference)}",
         )
     elif closed or has_latched_alert(evidence, head.family):

@@ -47,6 +47,8 @@ def alert(**changes: Any) -> Alert:
         "opened_window_start": NOW - DAY,
         "opened_window_end": NOW,
         "began_at": NOW - DAY,
+        "began_earliest": NOW - 2 * DAY,
+        "began_latest": NOW - DAY,
         "subjects": ({"subject": "auc", "effect": -3.5},),
         "impact_cost": 120.5,
         "currency": "USD",

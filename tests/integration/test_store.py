@@ -130,6 +130,15 @@ def test_a_finding_is_in_the_history_with_who_when_and_why(conn: sa.Connection) 
     ]
 
 
+def test_the_history_says_in_which_windows_a_change_may_have_begun_and_what_moved(conn: sa.Connection) -> None:
+    began = {"at": NOW.isoformat(), "earliest": None, "latest": NOW.isoformat()}
+    told = finding(details={"began": began, "moved": "sudden"})
+    record.save_findings(conn, begun(conn, day(1)), [told, finding(subject="dewp", began_at=None)], evaluated_at=NOW)
+    assert rows(
+        conn, "SELECT subject, began_earliest, began_latest, moved FROM monitor.finding_history ORDER BY subject"
+    ) == [("dewp", None, None, None), ("temp", None, NOW, "sudden")]
+
+
 def test_every_field_of_a_finding_is_stored(conn: sa.Connection) -> None:
     """A field that the core adds must get a column, or a place among the extras: `copy_rows` refuses it otherwise."""
     assert set(record.FINDING_COLUMNS) <= set(tables.finding.c.keys())

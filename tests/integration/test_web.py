@@ -180,6 +180,20 @@ def test_an_alert_has_a_page_with_its_subjects_and_a_title_that_cannot_run(full:
         assert expected in text, expected
 
 
+def test_an_alert_says_when_it_began_and_how_sure_that_is(
+    installation: Installation, full: None, client: httpx.Client
+) -> None:
+    with installation.engine.begin() as conn:
+        key = conn.scalar(
+            sa.text(
+                "UPDATE monitor.alert SET began_at = opened_window_start, began_latest = opened_window_start,"
+                " began_earliest = opened_window_start - interval '3 days'"
+                " WHERE opened_window_start IS NOT NULL RETURNING alert_key"
+            )
+        )
+    assert "nine times in ten between" in client.get(f"/alerts/{key}").text
+
+
 def test_the_episode_of_an_alert_can_be_chosen(installation: Installation, full: None, client: httpx.Client) -> None:
     older = alert(key="cd" * 32, state=AlertState.RESOLVED, title="the first time", resolved_at=NOW)
     with installation.engine.begin() as conn:

@@ -390,3 +390,22 @@ def test_every_told_thread_starts_with_a_message_and_only_told_alerts_are_resolv
         if transition.tell is Reason.FIRST:
             started.add(transition.alert.thread_key)
         assert transition.alert.thread_key in started
+
+
+def test_an_episode_keeps_the_earliest_beginning_with_its_interval() -> None:
+    def told(day: int, earliest: int | None) -> Finding:
+        ends = {"earliest": None if earliest is None else window(earliest).start.isoformat()}
+        ends["latest"] = window(day + 1).start.isoformat()
+        return finding(Verdict.WARNING, latched=True, began_at=window(day).start, details={"began": ends})
+
+    machine = Machine()
+    machine.see(told(-3, -5))
+    machine.see(told(-1, None))
+    alert = machine.alert
+    assert alert is not None
+    assert (alert.began_at, alert.began_earliest, alert.began_latest) == tuple(
+        window(day).start for day in (-3, -5, -2)
+    )
+    machine.see(told(-9, None))
+    assert machine.alert is not None
+    assert (machine.alert.began_at, machine.alert.began_earliest) == (window(-9).start, None)

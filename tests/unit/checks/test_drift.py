@@ -9,14 +9,39 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from monitor.check import Budget, Cause, Episode, Severity, Stage, ThresholdSource, Verdict, checks
+from monitor.check import (
+    Budget,
+    Cause,
+    Episode,
+    Evidence,
+    Finding,
+    ReferenceKind,
+    Severity,
+    Stage,
+    ThresholdSource,
+    Verdict,
+    checks,
+)
 from monitor.checks.drift import Drift
 from monitor.column import NumericColumn
+from monitor.outcome import Task
 from monitor.panel import Panel, achieved_rate, rate_at
 from monitor.profile import Profile
-from monitor.reference import SCORE
+from monitor.reference import SCORE, build_reference
 from monitor.statistic import StatisticKind, null_model
-from tests.unit.checks.stream import FIRST, bad, profile_of, reference, run, shifted, window_of
+from tests.unit.checks.stream import (
+    FIRST,
+    SPEC,
+    UPSTREAMS,
+    bad,
+    batch_of,
+    day_rows,
+    profile_of,
+    reference,
+    run,
+    shifted,
+    window_of,
+)
 
 DAYS = range(56, 84)
 
@@ -109,6 +134,87 @@ def test_a_lasting_finding_says_since_when_and_how_much() -> None:
     assert "above training since" in finding.message
     assert finding.severity is Severity.INFO
     assert finding.effect == pytest.approx(6 / 15, abs=0.15)
+
+
+def test_a_finding_says_which_reference_moved_and_from_when() -> None:
+    changes = dict.fromkeys(range(70, 130), shifted("plain", 60.0))
+    said: dict[int, Finding] = {}
+    beside: dict[tuple[int, ReferenceKind], Finding] = {}
+    for day, judgement in run(Drift(), "drift", range(56, 110), changes):
+        for f in judgement.findings:
+            if f.subject == "plain" and not f.latched and f.verdict is Verdict.WARNING and f.family:
+                said[day] = f
+            if f.subject == "plain" and f.reference_kind is ReferenceKind.TRAILING:
+                beside[day, f.reference_kind] = f
+    first, late = said[70], said[105]
+    assert "sudden: most of the last weeks were ordinary" in first.message
+    assert first.began_at == window_of(70).start
+    assert first.details["references"]["trailing"] == pytest.approx(4.0, abs=0.6)  # 60 / 15
+    assert "known: the last weeks were like this already" in late.message
+    assert abs(late.details["references"]["trailing"]) < 1 < late.details["references"]["training"]
+    assert beside[70, ReferenceKind.TRAILING].verdict is Verdict.WARNING
+    assert beside[105, ReferenceKind.TRAILING].verdict is Verdict.OK
+    assert not beside[70, ReferenceKind.TRAILING].family, "information on another reference moves no alert"
+
+
+def test_a_season_is_told_from_a_shift() -> None:
+    def weekly(day: int) -> Any:
+        return shifted("plain", 60.0 if day % 7 == 6 else 0.0)
+
+    days = [day_rows(day, 600, 1) for day in range(56)]
+    for day, values in enumerate(days):
+        weekly(day)(values)
+    trained = build_reference(
+        batch_of(days), model="shop", version="1", task=Task.BINARY, spec=SPEC, created_at=FIRST, upstreams=UPSTREAMS
+    )
+    judged = list(run(Drift(), "drift", range(56, 70), {day: weekly(day) for day in range(56, 70)}, trained=trained))
+    sunday = [f for day, j in judged if day == 69 for f in j.findings if f.subject == "plain" and f.family]
+    assert [f.verdict for f in sunday] == [Verdict.OK]
+    assert sunday[0].details["moved"] == "seasonal"
+    assert sunday[0].details["references"]["training"] > 1 > abs(sunday[0].details["references"]["season"])
+    monday = [f for day, j in judged if day == 63 for f in j.findings if f.subject == "plain" and f.family]
+    assert "moved" not in monday[0].details
+
+
+def test_the_trail_stands_still_while_its_source_is_suspect() -> None:
+    change = shifted("temp", 60.0)
+    check = Drift()
+    memory: dict[str, Any] = {}
+    for day in range(56, 60):
+        profile = profile_of(reference(), day, change if day >= 58 else None)
+        suspect = {"sudden": {"sources": {"meter": {"since": "x"}}}} if day >= 58 else {}
+        evidence = Evidence(
+            model="shop",
+            stage=Stage.INPUTS,
+            window=window_of(day),
+            spec=SPEC,
+            maybe_reference=reference(),
+            maybe_current=profile,
+            memories={"drift": memory, **suspect},
+        )
+        memory = check.run(evidence).memory
+    trails = memory["features"]["trails"]
+    assert len(trails["temp"]) == 2  # of the meter
+    assert len(trails["colour"]) == 4  # of the shop
+
+
+def test_an_episode_remembered_without_an_interval_goes_on() -> None:
+    days = list(run(Drift(), "drift", range(56, 90), shifted("plain", 6.0)))
+    memory = days[-1][1].memory
+    began = memory["features"]["since"]["plain"]["at"]
+    memory["features"]["since"]["plain"] = began  # as an older program wrote it
+    evidence = Evidence(
+        model="shop",
+        stage=Stage.INPUTS,
+        window=window_of(90),
+        spec=SPEC,
+        maybe_reference=reference(),
+        maybe_current=profile_of(reference(), 90, shifted("plain", 6.0)),
+        memories={"drift": memory},
+    )
+    finding = next(f for f in Drift().run(evidence).findings if f.subject == "plain" and f.latched)
+    assert finding.began_at is not None
+    assert finding.began_at.isoformat() == began
 
 
 def test_an_alert_that_a_forgotten_detector_holds_open_is_ended() -> None:
