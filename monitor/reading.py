@@ -98,7 +98,8 @@ def read_rows(
             installation, key, read, before, outcome, lambda whole, tiles: whole + merge_outcomes(outcomes, tiles)
         )
         rows = Rows(reading=replace(read.reading, labels=outcome.labelled), outcome=outcome)
-    kept = [tile for tile in before if tile.window in set(read.unchanged)]
+    unchanged = set(read.unchanged)
+    kept = [tile for tile in before if tile.window in unchanged]
     fresh = [
         replace(
             tile,

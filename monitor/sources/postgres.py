@@ -221,6 +221,7 @@ class PostgresSource:
                 for arrow in session.batches(statement, ROWS):
                     yield batch_of(arrow, self.section.prediction, features, details, vocabularies)
 
+        wanted = set(plan.wanted)
         return Read(
             tiles=plan.wanted,
             facts=plan.facts,
@@ -228,7 +229,7 @@ class PostgresSource:
             batches=batches,
             close=session.end,
             elapsed=lambda: clock.monotonic() - plan.began,
-            unchanged=[tile for tile in plan.tiles if tile not in set(plan.wanted)],
+            unchanged=[tile for tile in plan.tiles if tile not in wanted],
             recipe=plan.recipe,
         )
 
