@@ -10,7 +10,7 @@ import logging
 import time as clock
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -27,9 +27,12 @@ log = logging.getLogger(__name__)
 
 CLAIM = timedelta(minutes=10)  # a look that was begun and not ended is begun anew after this time
 AGAIN = timedelta(minutes=5)  # a changed tile is looked at again until its windows were judged
-MOST = 500  # tiles in one look
+MOST = 500  # tiles in one look,
+MOST_ROWS = 2_000_000  # and rows in one of its statements
 SHARE = 0.2  # of the time that reading took, and
-ALLOWANCE = timedelta(minutes=1)  # more in two days: what looking again may take before only last looks are had
+ALLOWANCE = timedelta(minutes=1)  # more in two days: what looking again may take before only last looks are had,
+GATHERED = timedelta(hours=6)  # and these together: many tiles at once cost a database less than one at a time
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,20 +87,24 @@ def _look(
     def following(piece: Window) -> datetime | None:
         return next_check(piece.end + due, watched.section.lateness, now)
 
-    put_off = [piece for piece in pieces if only_last and following(piece) is not None]
-    looked = [piece for piece in pieces if piece not in set(put_off)]
+    put_off = {piece for piece in pieces if only_last and following(piece) is not None}
+    last = {piece: gathered(piece.end + due + watched.section.lateness) for piece in pieces if only_last}
+    waiting = {piece for piece, moment in last.items() if now < moment} - put_off
+    looked = [piece for piece in pieces if piece not in put_off and piece not in waiting]
+    asked, seen = set(pieces), set(looked)
     tiles = [
         tile
         for tile in load(installation, key, Window(start=pieces[0].start, end=pieces[-1].end), bodies=False)
-        if tile.window in set(pieces)
+        if tile.window in asked
     ]
     layout, labels = _reference(installation, key).layout, key.part is TilePart.OUTCOMES
     began = clock.perf_counter()
-    facts: Sequence[TileFacts] = ()
-    if looked:
-        facts = installation.source(watched.name).fingerprints(looked, layout, now=now, labels=labels)
+    facts: list[TileFacts] = []
+    for some in portions(looked, tiles):
+        facts += installation.source(watched.name).fingerprints(some, layout, now=now, labels=labels)
     seconds = clock.perf_counter() - began
-    different = changed([tile for tile in tiles if tile.window in set(looked)], facts)
+    different = changed([tile for tile in tiles if tile.window in seen], facts)
+    news = set(different)
     with installation.engine.begin() as conn:
         revised = windows = 0
         if different:
@@ -109,7 +116,9 @@ def _look(
             windows = len(over)
 
         def scheduled(tile: Tile) -> datetime | None:
-            again = now + AGAIN if windows and tile.window in set(different) else None
+            if tile.window in waiting:
+                return last[tile.window]
+            again = now + AGAIN if windows and tile.window in news else None
             return following(tile.window) or again
 
         store.schedule_tiles(conn, [stored(replace(tile, next_check_at=scheduled(tile))) for tile in tiles])
@@ -127,6 +136,31 @@ def _look(
             seconds=seconds,
         )
     return Rechecked(tiles=len(looked), changed=len(different), put_off=len(put_off), revised=revised, seconds=seconds)
+
+
+def gathered(moment: datetime) -> datetime:
+    """Return the next quarter of a day: where looking again is dear, last looks wait for it and are had together.
+
+    >>> gathered(datetime(2024, 5, 6, 7, tzinfo=UTC)).hour, gathered(datetime(2024, 5, 6, 12, tzinfo=UTC)).hour
+    (12, 12)
+    """
+    return moment + (EPOCH - moment) % GATHERED
+
+
+def portions(pieces: Sequence[Window], tiles: Sequence[Tile], most: int = MOST_ROWS) -> list[list[Window]]:
+    """Return pieces of time in portions of at most so many rows, by what is stored of them; one piece is never cut."""
+    rows: dict[Window, int] = {}
+    for tile in tiles:
+        rows[tile.window] = rows.get(tile.window, 0) + tile.fingerprint.count
+    found: list[list[Window]] = []
+    weight = 0
+    for piece in pieces:
+        weight += rows.get(piece, 0)
+        if not found or weight > most:
+            found.append([])
+            weight = rows.get(piece, 0)
+        found[-1].append(piece)
+    return found
 
 
 def _reference(installation: Installation, key: TileKey) -> Reference:

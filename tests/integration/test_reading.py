@@ -18,9 +18,9 @@ from monitor.installation import Installation
 from monitor.outcome import OutcomeProfile
 from monitor.profile import Profile
 from monitor.reading import load, tile_key
-from monitor.recheck import AGAIN, CLAIM, Rechecked, recheck, recheck_all
-from monitor.source import SourceError
-from monitor.tile import TilePart, build_inputs, build_outcomes
+from monitor.recheck import AGAIN, CLAIM, Rechecked, portions, recheck, recheck_all
+from monitor.source import Fingerprint, SourceError
+from monitor.tile import Tile, TileKey, TilePart, build_inputs, build_outcomes
 from monitor.window import HOUR, Window
 from monitor.worker import Worker, plan_anew
 from tests.watched import DAY, FIRST, MODEL, OUTCOME, ask, installed, label_rows, log_rows, run, train, write_config
@@ -103,6 +103,23 @@ def test_each_row_is_transferred_once_however_many_windows_hold_it(tmp_path: Pat
         assert np.allclose(merged.sums, fresh.sums, rtol=1e-12, atol=1e-12)
         figures = "SELECT DISTINCT row_count FROM monitor.column_profile WHERE column_name = 'x'"
         assert ask(installation, figures) == [24]
+
+
+def test_a_window_of_thirty_days_that_steps_by_the_hour_transfers_what_hourly_windows_would(
+    tmp_path: Path, database: Database
+) -> None:
+    file, days, steps = write_config(tmp_path, database, more="max_catch_up: 60d"), 30, 3
+    long = "window: 30d\n    every: 1h"
+    file.write_text(file.read_text().replace("window: {calendar: day, timezone: UTC}", long))
+    with installed(file) as installation:
+        log_rows(installation, days=days + 1, per_day=96)
+        train(installation)
+        live(installation, FIRST + (days * 24 + steps) * HOUR + LAG, since=FIRST + days * DAY + LAG, step=HOUR)
+        found = runs(installation)
+        assert [row[1] for row in found] == [days * 96] * (steps + 1)
+        assert [row[2] for row in found] == [days * 96, *[4] * steps]
+        hourly = days * 96 + steps * 4  # windows of an hour transfer each row once
+        assert sum(row[2] for row in found) <= 1.1 * hourly
 
 
 def test_of_a_window_that_is_asked_for_again_only_the_tile_that_changed_is_transferred(
@@ -371,6 +388,34 @@ def test_looking_again_that_takes_too_long_is_had_only_for_the_last_time(install
     found: list[Rechecked] = recheck(installation, installation.model(MODEL), TilePart.INPUTS, now=HORIZON)
     assert [(look.tiles, look.changed, look.revised) for look in found] == [(24, 1, 1)]
     assert ask(installation, "SELECT tiles_put_off FROM monitor.recheck_history WHERE day = '2013-04-02'") == [1]
+
+
+def test_last_looks_are_had_together_where_looking_again_takes_too_long(installation: Installation) -> None:
+    Worker(installation=installation).advance(DUE)
+    add(installation, FIRST + 23.5 * HOUR)
+    with installation.engine.begin() as conn:
+        store.count_recheck(
+            conn, model=MODEL, role="champion", part="inputs", day=HORIZON.date(), checks=1, tiles=1, seconds=100.0
+        )
+    watched, together = installation.model(MODEL), FIRST + 3 * DAY + 6 * HOUR
+    found = recheck(installation, watched, TilePart.INPUTS, now=HORIZON)
+    # the first eighteen hours at once; what ended after 17:45 and waited 48 hours and the lag, six hours later
+    assert [(look.tiles, look.put_off, look.revised) for look in found] == [(23, 0, 0)]
+    assert recheck(installation, watched, TilePart.INPUTS, now=together - timedelta(minutes=1)) == []
+    found = recheck(installation, watched, TilePart.INPUTS, now=together)
+    assert [(look.tiles, look.put_off, look.revised) for look in found] == [(1, 0, 1)]
+
+
+def test_a_look_at_very_many_rows_is_several_statements() -> None:
+    hours = [Window(start=FIRST + hour * HOUR, end=FIRST + (hour + 1) * HOUR) for hour in range(5)]
+    key = TileKey(model=MODEL, part=TilePart.INPUTS, reference_id="r")
+    tiles = [
+        Tile(key=key, window=hour, version=version, body=b"", fingerprint=Fingerprint(count=count, total=0))
+        for hour, count in zip(hours, (2, 2, 9, 0, 4), strict=True)
+        for version in ("1", "2")
+    ]
+    assert portions(hours, tiles, most=8) == [hours[:2], hours[2:3], hours[3:]]
+    assert portions([], tiles) == []
 
 
 def test_ids_that_occur_in_two_tiles_are_counted_in_both_and_reported(tmp_path: Path, database: Database) -> None:
