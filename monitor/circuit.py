@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from monitor.alert import RANK, Alert, AlertState
+from monitor.check import Severity
+
 PROBE_SHARE = 0.05
 """Share of requests with which an open circuit is tried, where nobody says another."""
+MONITOR = "monitor"
+"""Who changed a circuit that no person changed."""
 
 
 class CircuitState(StrEnum):
@@ -94,3 +99,71 @@ class Circuit:
             return f"{self.model} answers {self.probe_share or 0:.3g} of the requests, {answer} the others."
         tried = f"; from {self.until:%Y-%m-%d %H:%M %Z} on it is tried again" if self.until else ""
         return f"{self.model} does not answer, {answer} does{tried}."
+
+
+def named_causes(alerts: Iterable[Alert], open_on: Sequence[str]) -> list[Alert]:
+    """Return the alerts for which a circuit may open: open root causes of a named check, at least as severe as named.
+
+    ``open_on`` are texts such as ``quality.critical``. What another alert explains is no root cause.
+    """
+    limits = _limits(open_on)
+    return [
+        alert
+        for alert in alerts
+        if alert.is_open
+        and alert.inhibited_by is None
+        and any(RANK[alert.severity] >= limits[check] for check in _checks(alert) if check in limits)
+    ]
+
+
+def moved_by_alerts(
+    circuit: Circuit,
+    before: Sequence[Alert],
+    after: Sequence[Alert],
+    *,
+    open_on: Sequence[str],
+    fallback: Mapping[str, Any],
+    now: datetime,
+    until: datetime,
+) -> Circuit | None:
+    """Return the circuit as a window's alerts leave it, None where they change nothing.
+
+    A named cause that was not there before the window opens it; the model is tried from ``until`` on. When none is left
+    and one of them was resolved by evidence in this window, it closes, unless a person has changed it since: what a
+    person did, only a person undoes. A cause that stays open does not open again what somebody has closed.
+    """
+    known = {(alert.key, alert.episode) for alert in named_causes(before, open_on)}
+    named = named_causes(after, open_on)
+    new = [alert for alert in named if (alert.key, alert.episode) not in known]
+    if new:
+        is_tried = circuit.until is not None and circuit.until <= now
+        if circuit.state is CircuitState.OPEN and not is_tried:
+            return None
+        titles = "; ".join(alert.title.rstrip(".") or alert.family for alert in new[:3])
+        return circuit.opened(reason=titles, actor=MONITOR, now=now, until=until, fallback=fallback)
+    if circuit.state is CircuitState.CLOSED or circuit.actor != MONITOR or named:
+        return None
+    limits = _limits(open_on)
+    stood = {(alert.key, alert.episode) for alert in before if alert.is_open}
+    over = [
+        alert
+        for alert in after
+        if alert.state is AlertState.RESOLVED and (alert.key, alert.episode) in stood and _checks(alert) & set(limits)
+    ]
+    if not over:
+        return None
+    titles = "; ".join(alert.title.rstrip(".") or alert.family for alert in over[:3])
+    return circuit.closed(reason=f"over: {titles}", actor=MONITOR)
+
+
+def _limits(open_on: Sequence[str]) -> dict[str, int]:
+    """Return per check the rank of the mildest severity that is named."""
+    limits: dict[str, int] = {}
+    for cause in open_on:
+        check, _, severity = cause.partition(".")
+        limits[check] = min(limits.get(check, RANK[Severity.CRITICAL]), RANK[Severity(severity)])
+    return limits
+
+
+def _checks(alert: Alert) -> set[str]:
+    return {str(fact["check"]) for fact in alert.subjects if "check" in fact}

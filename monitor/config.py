@@ -52,8 +52,6 @@ INACTIVE: tuple[str, ...] = (
     "models.*.checks.parity",
     "models.*.checks.stability",
     "models.*.serving.endpoint",
-    "models.*.circuit.automatic",
-    "models.*.circuit.open_on",
     "models.*.retraining.max_age",
     "models.*.retraining.webhook",
     "models.*.release.webhook",

@@ -20,6 +20,7 @@ from monitor.decision import Decision, Rules, State, decide
 from monitor.disclosure import Disclosure
 from monitor.failpoint import Failpoint, reach
 from monitor.installation import CODE_VERSION, Installation, Monitored
+from monitor.intervention import intervene
 from monitor.ledger import Run
 from monitor.movement import MEMORY, Past
 from monitor.outcome import OutcomeProfile
@@ -110,6 +111,7 @@ def evaluate(
         save(conn, watched, run, rows, decision, evidence.disclosure, now=now, seconds=seconds)
         if not quiet:
             announce(conn, installation, decision, revision=run.revision)
+            intervene(conn, installation, watched, before=current.alerts, changed=decision.alerts, now=now)
         reach(Failpoint.SAVING)
     reach(Failpoint.COMMITTED)
     return Evaluated(decision=decision, rows=rows.reading.rows, transferred=rows.transferred, alerts=state.alerts)

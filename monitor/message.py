@@ -38,6 +38,7 @@ REASONS = {
     Reason.UNANSWERED: "Nobody has taken it on",
     Reason.SUPERSEDED: "Judged anew",
     Reason.SILENCE: "Silence ends",
+    Reason.CIRCUIT: "Circuit",
     Reason.RECOMMENDATION: "Recommendation",
     Reason.DIGEST: "Digest",
     Reason.TEST: "Test",

@@ -30,6 +30,8 @@ class Reason(StrEnum):
     """It is over because what it was judged with is."""
     SILENCE = "silence"
     """A silence ends soon."""
+    CIRCUIT = "circuit"
+    """A model was taken out of service, is tried, or answers again."""
     RECOMMENDATION = "recommendation"
     DIGEST = "digest"
     TEST = "test"

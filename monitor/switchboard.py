@@ -30,6 +30,14 @@ def load_circuit(conn: sa.Connection, model: str) -> Circuit:
     return Circuit(**{**values, "state": CircuitState(row["state"])})
 
 
+def first_event(conn: sa.Connection, model: str) -> int | None:
+    """Return the id of the change that ended the circuit's last being closed; None while it is closed."""
+    closed = sa.select(sa.func.max(events.c.at)).where(events.c.model == model, events.c.state == CircuitState.CLOSED)
+    since = sa.func.coalesce(closed.scalar_subquery(), sa.text("'-infinity'::timestamptz"))
+    query = sa.select(events.c.event_id).where(events.c.model == model, events.c.at > since)
+    return conn.scalar(query.order_by(events.c.at, events.c.event_id).limit(1))
+
+
 def save_circuit(conn: sa.Connection, circuit: Circuit) -> None:
     """Append a change; serving processes hear of it with the commit. Its time is the database's."""
     values = storable({name: getattr(circuit, name) for name in COLUMNS})

@@ -16,6 +16,7 @@ from monitor.check import Evidence, Finding, Stage, Verdict
 from monitor.decision import Decision, State, decide
 from monitor.evaluation import CHAMPION, current_reference, rules_of
 from monitor.installation import CODE_VERSION, Installation, Monitored
+from monitor.intervention import intervene
 from monitor.ledger import Run
 from monitor.process import ProcessGoneError, ProcessSample
 from monitor.resources import Sampler
@@ -76,6 +77,7 @@ class Vitals:
                 model_version=version or "",
             )
             self._save(conn, run, sample, decision, now=now)
+            intervene(conn, self.installation, self.watched, before=state.alerts, changed=decision.alerts, now=now)
         return decision
 
     def _sample(self, now: datetime, version: str | None) -> ProcessSample | None:

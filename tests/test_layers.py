@@ -38,6 +38,7 @@ SQL |= {
 }  # parts of the store in files of their own
 TOP = {
     "announcement",
+    "intervention",
     "evaluation",
     "reading",
     "recheck",

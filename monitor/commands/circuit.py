@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 import typer
 
 from monitor import switchboard
 from monitor.circuit import Circuit, CircuitState
 from monitor.command import CommandError, ConfigOption, ExitCode, Format, JsonOption, configuration, now, say, show
 from monitor.duration import parse_duration
-from monitor.installation import Installation, opened
+from monitor.installation import Monitored, opened
+from monitor.intervention import change_circuit, fallback_cost
 
 circuit = typer.Typer(help="The circuit of a model: take it out of service, try it, let it answer again.")
 
@@ -22,6 +22,7 @@ ModelArgument = Annotated[str, typer.Argument(help="Name of the model.")]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; it stays in the history.")]
 ByOption = Annotated[str | None, typer.Option("--by", help="Who; default the current user.")]
 COLUMNS = ("model", "state", "at", "share", "probe_share", "fallback", "until", "actor", "reason")
+Change = Callable[[Circuit, Mapping[str, Any], str], Circuit]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,7 +41,11 @@ def status(
     with opened(configuration(config)) as installation, installation.engine.begin() as conn:
         names = [installation.model(model).name] if model is not None else list(installation.models)
         circuits = [switchboard.load_circuit(conn, name) for name in names]
-    rows = [{name: getattr(each, name) for name in COLUMNS} for each in circuits]
+        costs = [None if (known := installation.model(name).costs) is None else known.fallback for name in names]
+    rows = [
+        {name: getattr(each, name) for name in COLUMNS} | {"fallback_cost": cost}
+        for each, cost in zip(circuits, costs, strict=True)
+    ]
     show(rows, form=Format.JSON if as_json else Format.TABLE, empty="no model is configured")
     closed = all(each.state is CircuitState.CLOSED for each in circuits)
     return ExitCode.OK if closed else ExitCode.WARNING
@@ -98,35 +103,28 @@ def canary(
     say(f"The canary of {changed.model} answers {changed.share or 0:.3g} of the requests.")
 
 
-def _change(
-    model: str,
-    change: Callable[[Circuit, Mapping[str, Any], str], Circuit],
-    *,
-    by: str | None,
-    config: Any,
-    quiet: bool = False,
-) -> Circuit:
+def _change(model: str, change: Change, *, by: str | None, config: Any, quiet: bool = False) -> Circuit:
+    """Change a circuit; a quiet change is of the canary's share alone, of which nobody need hear."""
     actor = by or getpass.getuser()
     with opened(configuration(config)) as installation:
-        fallback = _fallback(installation, model)
+        watched = installation.model(model)
         with installation.engine.begin() as conn:
-            changed = _changed(conn, model, lambda held: change(held, fallback, actor))
+            try:
+                changed = change(switchboard.hold_circuit(conn, model), _fallback(watched), actor)
+            except ValueError as error:
+                raise CommandError(str(error)) from error
+            if quiet:
+                switchboard.save_circuit(conn, changed)
+            else:
+                change_circuit(conn, installation, watched, changed, now=now())
     if not quiet:
-        say(changed.sentence)
+        cost = "" if changed.state is CircuitState.CLOSED else fallback_cost(watched)
+        say(f"{changed.sentence} {cost and f'It costs {cost}.'}".rstrip())
     return changed
 
 
-def _changed(conn: sa.Connection, model: str, change: Callable[[Circuit], Circuit]) -> Circuit:
-    try:
-        changed = change(switchboard.hold_circuit(conn, model))
-    except ValueError as error:
-        raise CommandError(str(error)) from error
-    switchboard.save_circuit(conn, changed)
-    return changed
-
-
-def _fallback(installation: Installation, model: str) -> Mapping[str, Any]:
-    section = installation.model(model).section.circuit
+def _fallback(watched: Monitored) -> Mapping[str, Any]:
+    section = watched.section.circuit
     return {} if section is None else section.fallback
 
 

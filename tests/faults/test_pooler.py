@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import monitor
 from monitor import cli, schema
 from monitor.embedded import Database, EmbeddedPostgres
 from monitor.installation import Installation
+from monitor_client import Circuit
 from tests.faults.replica import Options, eventually, forked
 from tests.pooler import pgbouncer
 from tests.watched import DAY, FIRST, MODEL, OUTCOME, ask, installed, label_rows, log_rows, train, write_config
@@ -80,6 +82,26 @@ def test_the_schema_is_made_and_a_configuration_guessed_through_a_pooler(
         with pytest.raises(SystemExit) as ended:
             cli.main(["init", url, "--table", "logged", "--output", str(file)])
         assert (ended.value.code, file.exists()) == (0, True), capsys.readouterr()
+
+
+def test_every_client_behind_a_pooler_answers_with_the_fallback_though_no_notification_passes(
+    tmp_path: Path, server: EmbeddedPostgres, database: Database
+) -> None:
+    with ExitStack() as stack:
+        url = stack.enter_context(pgbouncer(server.socket_directory, database, size=2))
+        circuits = [stack.enter_context(Circuit(url, model=MODEL, wait=10)) for _ in range(20)]
+        assert all(circuit.is_known and circuit.admits("r") for circuit in circuits)
+        file = str(configured(tmp_path / "one", database, url))
+
+        def answered() -> set[bool]:
+            return {circuit.answer(lambda: 0.9, request_id="r").is_fallback for circuit in circuits}
+
+        for step, is_fallback in (("open", True), ("close", False)):
+            with pytest.raises(SystemExit) as ended:
+                cli.main(["circuit", step, MODEL, "--reason", "a test", "--config", file])
+            assert ended.value.code == 0
+            eventually(partial(lambda wanted: answered() == {wanted}, is_fallback))
+        assert not any(circuit.is_stale for circuit in circuits)
 
 
 def test_a_session_behind_this_pooler_is_not_ones_own(server: EmbeddedPostgres, database: Database) -> None:
