@@ -30,7 +30,7 @@ from litestar.response import Redirect, Template
 from litestar.template import TemplateConfig
 from litestar.types import Message, Scope
 
-from monitor import api, deeds, entrance, page, schema
+from monitor import api, deeds, entrance, model_page, page, schema
 from monitor.entrance import OPEN
 from monitor.failure import exit_code, reason
 from monitor.health import Health
@@ -104,6 +104,7 @@ def create_app(
     return Litestar(
         route_handlers=[
             *page.handlers(installation, engine, clock),
+            *model_page.handlers(installation, engine),
             *entrance.handlers(settings, clock),
             *deeds.handlers(installation, engine, clock),
             api.router(installation, engine),

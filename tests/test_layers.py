@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "monitor"
 NOUNS = {"window", "sketch", "column", "profile", "tile", "outcome", "reference", "statistic", "duration", "registry"}
 NOUNS |= {"source", "process", "memo", "panel", "divergence", "novelty", "trailing", "catalogue", "habit", "blocks"}
-NOUNS |= {"disclosure", "onset"}
+NOUNS |= {"disclosure", "onset", "drawing"}
 DECISIONS = {"check", "alert", "routing", "route", "recommendation", "decision", "circuit", "notification", "digest"}
 DECISIONS |= {"comparison", "advice", "proof", "trial", "expectation", "estimate", "metric", "silence"}
 DECISIONS |= {"track", "conversation", "machine", "inhibition", "movement"}
@@ -29,6 +29,7 @@ SQL |= {
     "retention",
     "copying",
     "latest",
+    "timeline",
     "holding",
     "roles",
     "rights",
@@ -52,6 +53,7 @@ TOP = {
     "daemon",
     "web",
     "page",
+    "model_page",
     "entrance",
     "deeds",
     "api",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -192,6 +193,55 @@ def test_an_alert_says_when_it_began_and_how_sure_that_is(
             )
         )
     assert "nine times in ten between" in client.get(f"/alerts/{key}").text
+
+
+def test_a_model_has_a_page_with_its_columns_by_window_and_the_ledger(full: None, client: httpx.Client) -> None:
+    page = client.get("/models/flight-delay")
+    assert page.status_code == 200, page.text
+    assert 'href="/models/flight-delay/features/temp"' in page.text
+    assert page.text.count("<svg") == 2  # the columns and the volume; no performance was measured
+    assert EVIL not in page.text
+    runs = client.get("/models/flight-delay/runs").text
+    assert "All 1 windows are done." in runs
+    assert "912" in runs
+    none = client.get("/models/flight-delay/runs", params={"before": WINDOW.start.isoformat()})
+    assert "No window has closed yet." in none.text
+
+
+def test_windows_that_are_not_done_are_said_in_words(
+    installation: Installation, full: None, client: httpx.Client
+) -> None:
+    with installation.engine.begin() as conn:
+        later = Window(start=WINDOW.end, end=WINDOW.end + DAY)
+        ledger.materialise(conn, "flight-delay", "champion", "inputs", [later])
+    assert "1 of them not done" in client.get("/models/flight-delay").text
+    assert "1 of these 2 windows are not done." in client.get("/models/flight-delay/runs").text
+
+
+def test_a_feature_has_a_page_with_its_shift_and_what_it_looked_like(
+    installation: Installation, full: None, client: httpx.Client
+) -> None:
+    with installation.engine.begin() as conn:
+        conn.execute(
+            sa.text("""
+                INSERT INTO monitor.column_profile (
+                    model, model_version, role, slice, run_id, run_part, revision, window_start, window_end,
+                    column_name, data_type, row_count, num_nulls, num_non_finite, percent_null, distinct_count,
+                    frequent_items, new_count, other_count
+                )
+                SELECT model, '', role, '{}', run_id, part, revision, window_start, window_end, 'temp', 'categorical',
+                    100, 0, 0, 0, 2, CAST(:items AS jsonb), 0, 0
+                FROM monitor.run
+            """),
+            {"items": json.dumps({EVIL: 60, "b": 40})},
+        )
+    page = client.get("/models/flight-delay/features/temp")
+    assert page.status_code == 200, page.text
+    assert "-1.5" in page.text
+    assert "60.00 %" in page.text
+    assert EVIL not in page.text
+    assert client.get("/models/flight-delay/features/a/b%20c").status_code == 404
+    assert client.get("/models/other").status_code == client.get("/models/other/runs").status_code == 404
 
 
 def test_the_episode_of_an_alert_can_be_chosen(installation: Installation, full: None, client: httpx.Client) -> None:

@@ -1,0 +1,91 @@
+"""A model's last windows side by side, for the pages: runs, effects of columns, performance, marks. Reads only.
+
+Each question is bounded by a number of windows, however long the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+RUNS = """
+    SELECT run_id, window_start, window_end, revision, state, reason, attempts, rows_read, rows_late, labels_joined,
+        rows_duplicate, seconds, due_at, finished_at
+    FROM monitor.run_history
+    WHERE model = %(model)s AND role = 'champion' AND (%(until)s::timestamptz IS NULL OR window_start < %(until)s)
+    ORDER BY window_start DESC, window_end DESC
+    LIMIT %(most)s
+"""
+
+EFFECTS = """
+    SELECT column_name, window_start, effect, minimum_detectable, verdict, severity
+    FROM monitor.drift_metrics
+    WHERE model = %(model)s AND role = 'champion' AND slice = '{}'::jsonb AND reference_kind = 'training'
+        AND window_start >= %(since)s
+        AND (%(column)s::text IS NULL OR column_name = %(column)s)
+    ORDER BY column_name, window_start
+"""
+
+PERFORMANCE = """
+    SELECT metric, basis, window_start, value, interval_low, interval_high, reference_value, target, verdict
+    FROM monitor.performance_history
+    WHERE model = %(model)s AND role = 'champion' AND slice = '{}'::jsonb AND window_start >= %(since)s
+    ORDER BY metric, basis, window_start
+"""
+
+MARKS = """
+    SELECT active_from AS at, 'training profile' AS kind, coalesce(model_version, left(reference_id, 12)) AS what
+    FROM monitor.reference_history
+    WHERE model = %(model)s AND active_from >= %(since)s
+    UNION ALL
+    SELECT coalesce(began_at, opened_window_start), 'alert', title
+    FROM monitor.alert_history
+    WHERE model = %(model)s AND role = 'champion' AND state <> 'pending' AND severity <> 'info'
+        AND opened_window_start >= %(since)s
+    ORDER BY at
+"""
+
+PROFILE = """
+    SELECT *
+    FROM monitor.profile_metrics
+    WHERE model = %(model)s AND role = 'champion' AND slice = '{}'::jsonb AND column_name = %(column)s
+        AND window_start >= %(since)s
+    ORDER BY window_start DESC
+    LIMIT 1
+"""
+
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+
+
+def runs(conn: sa.Connection, model: str, *, most: int, until: datetime | None = None) -> Rows:
+    """The last windows of a model, newest first, in every state; ``until`` gives those that begin before it."""
+    return _ask(conn, RUNS, model=model, most=most, until=until)
+
+
+def effects(conn: sa.Connection, model: str, *, since: datetime, column: str | None = None) -> Rows:
+    """Shifts against training in windows from ``since`` on, by column and window."""
+    return _ask(conn, EFFECTS, model=model, since=since, column=column)
+
+
+def performance(conn: sa.Connection, model: str, *, since: datetime) -> Rows:
+    """Realised and estimated metrics in windows from ``since`` on, by metric, basis and window."""
+    return _ask(conn, PERFORMANCE, model=model, since=since)
+
+
+def marks(conn: sa.Connection, model: str, *, since: datetime) -> Rows:
+    """What happened since: training profiles put in force, and beginnings of what alerts told of: at, kind, what."""
+    return _ask(conn, MARKS, model=model, since=since)
+
+
+def last_profile(conn: sa.Connection, model: str, column: str, *, since: datetime) -> Row | None:
+    """What a column looked like in the last window that has a profile of it; None where there is none."""
+    return next(iter(_ask(conn, PROFILE, model=model, column=column, since=since)), None)
+
+
+def _ask(conn: sa.Connection, statement: str, **values: Any) -> Rows:
+    return [dict(row) for row in conn.exec_driver_sql(statement, values).mappings()]
