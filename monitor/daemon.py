@@ -14,6 +14,7 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEv
 
 from monitor import episode, retention, schema, store, web
 from monitor.clock import SteadyScheduler
+from monitor.compaction import compact
 from monitor.deadman import EVERY as SIGN_OF_LIFE
 from monitor.deadman import Deadman
 from monitor.dispatcher import Dispatcher
@@ -150,6 +151,8 @@ class Daemon:
         with installation.engine.begin() as conn:
             keep = config.retention
             retention.forget(conn, now, {name: getattr(keep, name) for name in type(keep).model_fields})
+        for watched in installation.models.values():
+            compact(installation, watched)
 
     def observe(self, vitals: Vitals) -> None:
         """Measure one serving process; wake the dispatcher if people are to hear of it."""

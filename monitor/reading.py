@@ -23,6 +23,7 @@ from monitor.tile import (
     build_inputs,
     build_outcomes,
     emptied,
+    fitted,
     known_tiles,
     merge_inputs,
     merge_outcomes,
@@ -77,6 +78,7 @@ def read_rows(
             return Rows(reading=read.reading, transferred=0)
     key = tile_key(watched, reference, stage)
     before = load(installation, key, window, bodies=False)
+    pieces = fitted(pieces, (tile.window for tile in before))
     known = known_tiles(before, anew=run.kind in ASKED)
     due = wait_of(watched, stage)
     if stage is Stage.INPUTS:

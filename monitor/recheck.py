@@ -97,7 +97,7 @@ def _look(
         for tile in load(installation, key, Window(start=pieces[0].start, end=pieces[-1].end), bodies=False)
         if tile.window in asked
     ]
-    layout, labels = _reference(installation, key).layout, key.part is TilePart.OUTCOMES
+    layout, labels = reference_of(installation, key).layout, key.part is TilePart.OUTCOMES
     began = clock.perf_counter()
     facts: list[TileFacts] = []
     for some in portions(looked, tiles):
@@ -163,7 +163,7 @@ def portions(pieces: Sequence[Window], tiles: Sequence[Tile], most: int = MOST_R
     return found
 
 
-def _reference(installation: Installation, key: TileKey) -> Reference:
+def reference_of(installation: Installation, key: TileKey) -> Reference:
     """Return the training profile of tiles, whether it is still in force or not."""
     found = installation.references.get(key.reference_id)
     if found is not None:

@@ -243,10 +243,12 @@ def load_tiles(
     end: datetime,
     slice_: Slice | None = EVERYTHING,
     bodies: bool = True,
+    lock: bool = False,
 ) -> list[StoredTile]:
     """The tiles that begin in ``[start, end)``, in order of time, of all versions; of all slices if that is None.
 
-    Without ``bodies`` they have none, which spares most of the bytes.
+    Without ``bodies`` they have none, which spares most of the bytes. With ``lock`` nobody changes them before the
+    transaction ends.
     """
     kept = tables.tile
     nothing = sa.literal(b"", sa.LargeBinary()).label("body")
@@ -264,7 +266,8 @@ def load_tiles(
     )
     if slice_ is not None:
         query = query.where(kept.c.slice == slice_)
-    rows = conn.execute(query.order_by(kept.c.start, kept.c.model_version))
+    query = query.order_by(kept.c.start, kept.c.model_version)
+    rows = conn.execute(query.with_for_update() if lock else query)
     return [StoredTile(**{**row._mapping, "fingerprint_sum": int(row._mapping["fingerprint_sum"])}) for row in rows]
 
 
@@ -318,6 +321,24 @@ def schedule_tiles(conn: sa.Connection, tiles: Sequence[StoredTile]) -> None:
             )
             .values(next_check_at=tile.next_check_at, checked_at=sa.func.now())
         )
+
+
+SETTLED_HOURS = sa.text("""
+    SELECT reference_id, date_trunc('hour', start AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS hour
+    FROM monitor.tile
+    WHERE model = :model AND role = :role AND part = :part AND slice = '{}' AND "end" - start < interval '1 hour'
+    GROUP BY 1, 2
+    HAVING bool_and(next_check_at IS NULL)
+    ORDER BY 1, 2
+""")
+
+
+def settled_hours(conn: sa.Connection, *, model: str, role: str, part: str) -> dict[str, list[datetime]]:
+    """The hours of UTC, by training profile, that are stored in narrower tiles which are looked at no more."""
+    found: dict[str, list[datetime]] = {}
+    for row in conn.execute(SETTLED_HOURS, {"model": model, "role": role, "part": part}):
+        found.setdefault(row.reference_id, []).append(row.hour)
+    return found
 
 
 def count_recheck(conn: sa.Connection, *, model: str, role: str, part: str, day: date, **counts: float) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
@@ -15,7 +15,7 @@ from monitor.outcome import OutcomeLayout, OutcomeProfile, outcomes_of
 from monitor.profile import Profile, profiles_of
 from monitor.reference import with_score
 from monitor.source import Batch, Fingerprint, Ints, KnownTile, Read, TileFacts
-from monitor.window import Window
+from monitor.window import HOUR, Window
 
 #: How long after a tile was due its rows are looked at again; the last time is when late rows need not be waited for.
 CHECKS = (
@@ -121,6 +121,64 @@ def known_tiles(tiles: Iterable[Tile], *, anew: bool = False) -> dict[Window, Kn
         for window, versions in pieces.items()
         if len({tile.recipe for tile in versions}) == 1
     }
+
+
+def fitted(pieces: Sequence[Window], stored: Iterable[Window]) -> list[Window]:
+    """Return pieces of time, those that one wider stored piece covers from edge to edge replaced by it."""
+    starts, ends, given = {piece.start for piece in pieces}, {piece.end for piece in pieces}, set(pieces)
+    wide = sorted(one for one in set(stored) - given if one.start in starts and one.end in ends)
+    found, reached = [*wide], iter(wide)
+    cover = next(reached, None)
+    for piece in pieces:
+        while cover is not None and cover.end <= piece.start:
+            cover = next(reached, None)
+        if cover is None or piece.start < cover.start:
+            found.append(piece)
+    return sorted(found)
+
+
+def merged_hours(tiles: Iterable[Tile], merge: Callable[[Sequence[Tile]], bytes]) -> list[Tile]:
+    """Return a tile for every hour and version whose tiles are all there, narrower, settled and made alike.
+
+    ``tiles`` are of one key; ``merge`` gives the body of tiles with rows. Sums of hashes add up as rows do, so that the
+    fingerprint of an hour is that of its rows.
+    """
+    hours: dict[Window, list[Tile]] = {}
+    for tile in tiles:
+        start = tile.start - timedelta(minutes=tile.start.minute)
+        hours.setdefault(Window(start=start, end=start + HOUR), []).append(tile)
+    return [
+        one
+        for hour, parts in sorted(hours.items())
+        if _is_mergeable(hour, parts)
+        for one in _merged_hour(hour, parts, merge)
+    ]
+
+
+def _is_mergeable(hour: Window, parts: Sequence[Tile]) -> bool:
+    pieces = {tile.window for tile in parts}
+    whole = sum((piece.length for piece in pieces), timedelta(0)) == hour.length and len(pieces) > 1
+    settled = all(tile.next_check_at is None for tile in parts)
+    return whole and settled and len({tile.recipe for tile in parts}) == 1
+
+
+def _merged_hour(hour: Window, parts: Sequence[Tile], merge: Callable[[Sequence[Tile]], bytes]) -> Iterator[Tile]:
+    for version in sorted({tile.version for tile in parts if tile.fingerprint.count}) or [""]:
+        some = [tile for tile in parts if tile.version == version]
+        full = [tile for tile in some if tile.rows]
+        yield replace(
+            parts[0],
+            window=hour,
+            version=version,
+            body=merge(full) if full else b"",
+            fingerprint=Fingerprint(
+                count=sum(tile.fingerprint.count for tile in some), total=sum(tile.fingerprint.total for tile in some)
+            ),
+            rows=sum(tile.rows for tile in some),
+            duplicates=sum(tile.duplicates for tile in some),
+            late=sum(tile.late for tile in some),
+            clock_skewed=sum(tile.clock_skewed for tile in some),
+        )
 
 
 def emptied(key: TileKey, pieces: Sequence[Window], before: Iterable[Tile], built: Iterable[Tile]) -> list[Tile]:

@@ -108,6 +108,16 @@ class WindowSpec:
         """
         return QUARTER_HOUR if self.pace < DAY or self.pace % HOUR else HOUR
 
+    @property
+    def settled_width(self) -> timedelta:
+        """Width of a stored tile that is looked at no more: an hour where every window begins and ends with one.
+
+        >>> WindowSpec(width=HOUR).settled_width, WindowSpec(width=HOUR, step=QUARTER_HOUR).settled_width
+        (datetime.timedelta(seconds=3600), datetime.timedelta(seconds=900))
+        """
+        whole = not self.pace % HOUR and (self.width is None or not self.width % HOUR)
+        return max(self.tile_width, HOUR) if whole else self.tile_width
+
     def containing(self, moment: datetime) -> Window:
         """Return the window that contains ``moment`` (of sliding windows: the one whose last step contains it)."""
         if self.width is not None:

@@ -43,6 +43,7 @@ TOP = {
     "evaluation",
     "reading",
     "recheck",
+    "compaction",
     "vitals",
     "pipeline",
     "reminder",

@@ -12,6 +12,7 @@ import pytest
 
 from monitor import store
 from monitor.check import Stage
+from monitor.compaction import compact
 from monitor.embedded import Database
 from monitor.evaluation import current_reference
 from monitor.installation import Installation
@@ -435,3 +436,90 @@ def test_ids_that_occur_in_two_tiles_are_counted_in_both_and_reported(tmp_path: 
         assert ask(installation, counts) == [(24, 0, 0), (26, 1, 1)]
         message = "SELECT message FROM monitor.finding WHERE subject = 'repeated ids' AND value > 0"
         assert ask(installation, message) == ["1 ids occur in another tile as well and are counted in each (3.8%)"]
+
+
+# --- compaction -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hourly(tmp_path: Path, database: Database) -> Iterator[Installation]:
+    """A model of hourly windows whose first day is stored, of which the inputs are looked at no more."""
+    file = write_config(tmp_path, database, outcome=OUTCOME)
+    file.write_text(file.read_text().replace("window: {calendar: day, timezone: UTC}", "window: 1h"))
+    with installed(file) as installation:
+        log_rows(installation, days=1, per_day=96)
+        run(installation, "DELETE FROM logged WHERE at >= '2013-04-01 05:00+00' AND at < '2013-04-01 06:00+00'")
+        label_rows(installation)
+        train(installation, labelled=True)
+        worker = Worker(installation=installation)
+        worker.advance(FIRST + 25 * HOUR)
+        run(installation, "UPDATE monitor.tile SET next_check_at = NULL WHERE start < '2013-04-01 20:00+00'")
+        yield installation
+
+
+WIDTHS = """SELECT count(*), "end" - start FROM monitor.tile WHERE part = 'inputs' GROUP BY 2 ORDER BY 2"""
+
+
+def test_settled_quarters_become_hours_and_hold_what_they_held(hourly: Installation) -> None:
+    (watched, reference) = hourly.model(MODEL), next(iter(hourly.references.values()))
+    key = tile_key(watched, reference, Stage.INPUTS)
+    day, layout = Window(start=FIRST, end=FIRST + DAY), reference.layout
+
+    def held() -> tuple[int, int, int, Profile]:
+        tiles = load(hourly, key, day)
+        profiles = [Profile.from_bytes(layout, tile.body) for tile in tiles if tile.rows]
+        prints = [tile.fingerprint for tile in tiles]
+        return (
+            sum(tile.rows for tile in tiles),
+            sum(one.count for one in prints),
+            sum(one.total for one in prints),
+            Profile.total(layout, profiles),
+        )
+
+    before = held()
+    assert compact(hourly, watched) >= 20
+    assert ask(hourly, WIDTHS) == [(16, timedelta(minutes=15)), (20, HOUR)]
+    after = held()
+    assert after[:3] == before[:3]
+    assert np.array_equal(after[3].counts, before[3].counts)
+    np.testing.assert_allclose(after[3].sums, before[3].sums, rtol=1e-12)
+    assert compact(hourly, watched) == 0
+
+
+def test_an_hour_that_is_asked_for_again_is_known_unless_its_rows_changed(hourly: Installation) -> None:
+    compact(hourly, hourly.model(MODEL))
+    add(hourly, FIRST + 7.6 * HOUR)
+    worker, now = Worker(installation=hourly), FIRST + 26 * HOUR
+    with hourly.engine.begin() as conn:
+        windows = [Window(start=FIRST + hour * HOUR, end=FIRST + (hour + 1) * HOUR) for hour in (5, 6, 7)]
+        plan_anew(conn, hourly.model(MODEL), windows, kind="manual", now=now)
+    while worker.work(now):
+        pass
+    asked = [row for row in runs(hourly) if row[0] == 2]
+    assert asked == [(2, 0, 0, 0), (2, 4, 0, 0), (2, 5, 5, 5)]
+    assert ask(hourly, WIDTHS) == [(16, timedelta(minutes=15)), (20, HOUR)]
+
+
+def test_windows_that_end_within_an_hour_keep_their_quarters(tmp_path: Path, database: Database) -> None:
+    file = write_config(tmp_path, database)
+    file.write_text(file.read_text().replace("window: {calendar: day, timezone: UTC}", "window: 30m"))
+    with installed(file) as installation:
+        log_rows(installation, days=1, per_day=96)
+        train(installation)
+        Worker(installation=installation).advance(FIRST + 3 * HOUR)
+        run(installation, "UPDATE monitor.tile SET next_check_at = NULL")
+        assert compact(installation, installation.model(MODEL)) == 0
+
+
+def test_a_sliding_window_reads_nothing_again_because_its_tiles_are_wider(tmp_path: Path, database: Database) -> None:
+    file = write_config(tmp_path, database)
+    file.write_text(file.read_text().replace("window: {calendar: day, timezone: UTC}", SLIDING))
+    with installed(file) as installation:
+        log_rows(installation)
+        train(installation)
+        worker = Worker(installation=installation)
+        worker.advance(DUE)
+        run(installation, "UPDATE monitor.tile SET next_check_at = NULL WHERE start < '2013-04-01 20:00+00'")
+        assert compact(installation, installation.model(MODEL)) == 20
+        worker.advance(DUE + 2 * HOUR)
+        assert [row[1:3] for row in runs(installation)] == [(24, 24), (24, 1), (24, 1)]
