@@ -74,7 +74,7 @@ def save_findings(
                 **{name: getattr(finding, name) for name in FINDING_COLUMNS},
                 "check_name": finding.check,
                 "threshold_source": finding.threshold_source or None,
-                "extras": {name: getattr(finding, name) for name in FINDING_EXTRAS},
+                "extras": extras_of(finding),
                 "reference_id": run.reference_id,
                 "config_hash": run.config_hash,
                 "code_version": run.code_version,
@@ -85,11 +85,20 @@ def save_findings(
     )
 
 
+def extras_of(finding: Finding) -> dict[str, Any]:
+    """What a finding says beside its columns; what is as usual is left out, because most findings are."""
+    said = {name: getattr(finding, name) for name in FINDING_EXTRAS}
+    return {name: value for name, value in said.items() if value != USUAL[name]}
+
+
 FINDING_EXTRAS = ("family", "cause", "direction", "latched", "details")
 #: Fields of a finding that are columns of the same name.
 FINDING_COLUMNS = tuple(
     field.name for field in dataclasses.fields(Finding) if field.name not in {*FINDING_EXTRAS, "check"}
 )
+
+
+USUAL: dict[str, Any] = {"family": "", "cause": None, "direction": 0, "latched": False, "details": {}}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,7 +151,7 @@ def findings_after(conn: sa.Connection, run: Run, *, most: int) -> list[Recorded
 
 def finding_of(row: Mapping[Any, Any]) -> Finding:
     """A stored finding as it was; figures that were not finite are None."""
-    values = {name: row[name] for name in FINDING_COLUMNS} | dict(row["extras"])
+    values = {name: row[name] for name in FINDING_COLUMNS} | USUAL | dict(row["extras"])
     cost, cause, source = values["impact_cost"], values["cause"], values["threshold_source"]
     return Finding(
         **{

@@ -126,7 +126,7 @@ def test_a_finding_is_in_the_history_with_who_when_and_why(conn: sa.Connection) 
         "evaluated_at": NOW,
     } == dict(row)
     assert rows(conn, "SELECT extras FROM monitor.finding") == [
-        ({"family": "feature:temp", "cause": "drift", "direction": -1, "latched": False, "details": {"slots": [1, 2]}},)
+        ({"family": "feature:temp", "cause": "drift", "direction": -1, "details": {"slots": [1, 2]}},)
     ]
 
 
