@@ -9,6 +9,7 @@ import sys
 COMMANDS = {
     "memory": ["benchmarks.memory"],
     "rechecks": ["benchmarks.rechecks"],
+    "storage": ["benchmarks.storage"],
     "throughput": ["benchmarks.throughput"],
     "design": ["benchmarks.design", "all"],
     "weeks": ["benchmarks.design.robustness", "weeks", "20"],
