@@ -17,6 +17,7 @@ COMMANDS = {
     "resources": ["benchmarks.resources"],
     "client": ["benchmarks.client"],
     "estimation": ["benchmarks.estimation"],
+    "release": ["benchmarks.release"],
     "signal": ["benchmarks.signal"],
 }
 NEED_DATA = {"design", "resources"}

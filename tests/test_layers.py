@@ -19,7 +19,7 @@ NOUNS |= {"source", "process", "memo", "panel", "divergence", "novelty", "traili
 NOUNS |= {"disclosure", "onset", "drawing"}
 DECISIONS = {"check", "alert", "routing", "route", "recommendation", "decision", "circuit", "notification", "digest"}
 DECISIONS |= {"comparison", "advice", "proof", "trial", "expectation", "estimate", "metric", "silence"}
-DECISIONS |= {"track", "conversation", "machine", "inhibition", "movement"}
+DECISIONS |= {"candidate", "track", "conversation", "machine", "inhibition", "movement"}
 CORE = NOUNS | DECISIONS | {"stats", "checks"}
 SQL = {"tables", "store", "ledger", "outbox", "schema", "sources", "migrations"}
 SQL |= {
@@ -40,6 +40,7 @@ SQL |= {
 TOP = {
     "announcement",
     "intervention",
+    "release",
     "evaluation",
     "reading",
     "recheck",

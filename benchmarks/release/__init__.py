@@ -1,0 +1,1 @@
+"""How often a candidate is promoted or rolled back wrongly, when one looks again and again."""

@@ -1,0 +1,224 @@
+"""Candidates: one beside the champion on the same requests, or on others, and whether it may take over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from monitor.check import Costs
+from monitor.stats.sequence import Mean, difference, mean_of, rows_needed
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+FEWEST = 200  # labelled rows before anything is said
+MARGIN = 0.05  # of the champion's mean loss that a candidate may be worse
+ALPHA = 0.05
+CLIP = 1e-6  # of probabilities in the log loss, which is bounded so
+BANDS = 10  # of the champion's score, in which differences are looked for
+
+
+class Loss(StrEnum):
+    """What one answer costs once its label is known."""
+
+    COST = "cost"
+    ERROR = "error"
+    BRIER = "brier"
+    LOG_LOSS = "log_loss"
+    ABSOLUTE = "absolute"
+    SQUARED = "squared"
+
+
+class ReleaseVerdict(StrEnum):
+    """What is to be done with a candidate."""
+
+    PROMOTE = "promote"
+    HOLD = "hold"
+    ROLL_BACK = "roll back"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What one version answered, all (N,): score or number, decision (0 or 1), label (NaN: unknown), window."""
+
+    score: Floats
+    decision: Floats
+    label: Floats
+    window: Ints
+
+    def of(self, rows: NDArray[np.bool_]) -> Answers:
+        """Return some of the rows."""
+        return Answers(
+            score=self.score[rows], decision=self.decision[rows], label=self.label[rows], window=self.window[rows]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """How alike two versions answer the same requests; NaN where it is not defined.
+
+    ``bands`` are (lowest champion score, highest, mean absolute difference, rows), the most different first.
+    """
+
+    rows: int
+    agreement: float
+    rank_correlation: float
+    score_distance: float
+    bands: Sequence[tuple[float, float, float, int]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """The verdict on a candidate, with the figures behind it; ``difference`` is candidate minus champion."""
+
+    verdict: ReleaseVerdict
+    why: str
+    loss: Loss
+    champion: float = math.nan
+    candidate: float = math.nan
+    difference: Mean | None = None
+    margin: float = math.nan
+    rows_needed: float = math.inf
+
+
+def likeness(champion: Answers, candidate: Answers) -> Likeness:
+    """Return how alike the answers to the same requests are, row by row.
+
+    >>> decided = {"decision": np.array([0.0, 1.0]), "label": np.zeros(2), "window": np.zeros(2, int)}
+    >>> like = likeness(Answers(score=np.array([0.1, 0.9]), **decided), Answers(score=np.array([0.2, 0.8]), **decided))
+    >>> like.agreement, round(like.score_distance, 3), round(like.rank_correlation, 3)
+    (1.0, 0.1, 1.0)
+    """
+    known = np.isfinite(champion.score) & np.isfinite(candidate.score)
+    a, b = champion.score[known], candidate.score[known]
+    apart = np.abs(a - b)
+    both = np.isfinite(champion.decision) & np.isfinite(candidate.decision)
+    vary = len(a) > 1 and a.min() < a.max() and b.min() < b.max()
+    return Likeness(
+        rows=len(champion.score),
+        agreement=float((champion.decision == candidate.decision)[both].mean()) if both.any() else math.nan,
+        rank_correlation=float(stats.spearmanr(a, b).statistic) if vary else math.nan,
+        score_distance=float(apart.mean()) if len(a) else math.nan,
+        bands=_bands(a, apart),
+    )
+
+
+def _bands(score: Floats, apart: Floats) -> list[tuple[float, float, float, int]]:
+    if not len(score):
+        return []
+    edges = np.unique(np.quantile(score, np.linspace(0, 1, BANDS + 1)))
+    place = np.clip(np.searchsorted(edges, score, side="right") - 1, 0, max(len(edges) - 2, 0))
+    found = [
+        (float(score[rows].min()), float(score[rows].max()), float(apart[rows].mean()), int(rows.sum()))
+        for band in np.unique(place)
+        if (rows := place == band).any()
+    ]
+    return sorted(found, key=lambda band: -band[2])
+
+
+def losses(answers: Answers, loss: Loss, costs: Costs | None = None) -> Floats:
+    """Return what each labelled answer costs; raises ValueError where costs are needed and not configured.
+
+    >>> answers = Answers(score=np.array([0.9, 0.2]), decision=np.array([1.0, 0.0]), label=np.array([0.0, 0.0]),
+    ...     window=np.zeros(2, int))
+    >>> losses(answers, Loss.ERROR).tolist(), losses(answers, Loss.BRIER).round(2).tolist()
+    ([1.0, 0.0], [0.81, 0.04])
+    """
+    y, p, said = answers.label, answers.score, answers.decision
+    match loss:
+        case Loss.ERROR:
+            return np.asarray(said != y, np.float64)
+        case Loss.BRIER | Loss.SQUARED:
+            return np.square(p - y)
+        case Loss.ABSOLUTE:
+            return np.abs(p - y)
+        case Loss.LOG_LOSS:
+            clipped = np.clip(p, CLIP, 1 - CLIP)
+            return np.asarray(-np.where(y == 1, np.log(clipped), np.log1p(-clipped)), np.float64)
+        case Loss.COST:
+            if costs is None or (costs.false_positive is None) == (costs.under is None):
+                raise ValueError("business.costs are not configured, so no answer has a cost; choose another loss")
+            if costs.under is not None:
+                return np.where(p < y, (y - p) * costs.under, (p - y) * (costs.over or 0.0))
+            wrong = np.where(y == 1, costs.false_negative or 0.0, costs.false_positive or 0.0)
+            return np.asarray(np.where(said != y, wrong, 0.0), np.float64)
+
+
+def largest_loss(found: Floats, loss: Loss, costs: Costs | None = None) -> float:
+    """Return the largest loss of one answer: what it can be, or what it was where there is no limit."""
+    match loss:
+        case Loss.ERROR | Loss.BRIER:
+            return 1.0
+        case Loss.COST if costs is not None and costs.under is None:
+            return max(costs.false_positive or 0.0, costs.false_negative or 0.0)
+        case _:
+            return float(found.max()) if len(found) else 1.0
+
+
+def judge_pairs(
+    champion: Answers, candidate: Answers, *, loss: Loss, costs: Costs | None = None, margin: float = MARGIN
+) -> Judged:
+    """Return whether a shadow is as good as the champion on the same requests, row by row, by those with a label.
+
+    Non-inferiority: the confidence sequence of the mean difference of losses lies below ``margin`` times the champion's
+    mean loss (promote), above it (roll back) or holds it (hold). It may be looked at after every row: a candidate that
+    is worse by the margin or more is promoted with probability at most 5 %, however often one looks.
+    """
+    usable = np.isfinite(champion.label) & _answered(champion, loss) & _answered(candidate, loss)
+    a, b = (losses(answers.of(usable), loss, costs) for answers in (champion, candidate))
+    largest = largest_loss(np.concatenate([a, b]), loss, costs)
+    mean = mean_of(b - a, largest=largest, clusters=champion.window[usable], alpha=ALPHA)
+    return _judged(mean, a, b, loss, margin)
+
+
+def judge_apart(
+    champion: Answers, candidate: Answers, *, loss: Loss, costs: Costs | None = None, margin: float = MARGIN
+) -> Judged:
+    """Return whether a canary is as good as the champion on other requests that were chosen at random.
+
+    As ``judge_pairs``, from two confidence sequences of half the error rate each, so it needs many more rows.
+    """
+    means, found = [], []
+    for answers in (candidate, champion):
+        rows = answers.of(np.isfinite(answers.label) & _answered(answers, loss))
+        values = losses(rows, loss, costs)
+        found.append(values)
+        largest = largest_loss(values, loss, costs)
+        means.append(mean_of(values, largest=largest, clusters=rows.window, alpha=ALPHA / 2))
+    return _judged(difference(*means), found[1], found[0], loss, margin)
+
+
+def _answered(answers: Answers, loss: Loss) -> NDArray[np.bool_]:
+    return np.isfinite(answers.decision if loss in (Loss.ERROR, Loss.COST) else answers.score)
+
+
+def _judged(mean: Mean, a: Floats, b: Floats, loss: Loss, margin: float) -> Judged:
+    if mean.rows < FEWEST:
+        why = f"{mean.rows} of {FEWEST} labelled requests to begin with"
+        return Judged(verdict=ReleaseVerdict.HOLD, why=why, loss=loss, rows_needed=FEWEST)
+    worst = margin * float(a.mean())
+    needed = rows_needed(mean, worst)
+    interval = f"{mean.low:+.4g} to {mean.high:+.4g}"
+    figures = f"{loss.value} {a.mean():.4g} → {b.mean():.4g}, difference {mean.value:+.4g} ({interval})"
+    if mean.high < worst:
+        verdict, why = ReleaseVerdict.PROMOTE, f"{figures}: not worse by {worst:.4g}, which is {margin:.0%}"
+    elif mean.low > worst:
+        verdict, why = ReleaseVerdict.ROLL_BACK, f"{figures}: worse by more than {worst:.4g}, which is {margin:.0%}"
+    else:
+        verdict, why = ReleaseVerdict.HOLD, f"{figures}: still around {worst:+.4g}, which is {margin:.0%}"
+    return Judged(
+        verdict=verdict,
+        why=why,
+        loss=loss,
+        champion=float(a.mean()),
+        candidate=float(b.mean()),
+        difference=mean,
+        margin=worst,
+        rows_needed=needed,
+    )

@@ -1,0 +1,174 @@
+"""What several versions of a model answered and what came true, request by request, for comparing them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from monitor.logtable import SourceSection
+from monitor.outcome import Task
+from monitor.source import SourceError
+from monitor.sources.catalog import ColumnDescription, TableDescription, UnknownTableError, describe_table
+from monitor.sources.labels import meaning
+from monitor.sources.logged import Log
+from monitor.sources.selection import Place, find, missing_column, text
+
+MOST = 200_000
+"""Requests of one role that are compared; the newest are taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedAnswer:
+    """One answer: score or number, the decision that it led to (NaN: none), when, and by which version."""
+
+    at: datetime
+    version: str
+    score: float
+    decision: float
+
+
+def read_answers(
+    conn: psycopg.Connection[Any],
+    source: SourceSection,
+    *,
+    model: str,
+    role: str,
+    since: datetime | None,
+    until: datetime | None,
+    version: str | None = None,
+    most: int = MOST,
+) -> dict[str, LoggedAnswer]:
+    """Return the newest answers of a role by request id; of an id that was logged twice, the first. Raises SourceError.
+
+    `conn` is in autocommit; one statement, so one snapshot.
+    """
+    table = _table(conn, source.table)
+    if source.role is None:
+        raise SourceError("source.role is not configured, so champion and candidate cannot be told apart; name it.")
+    log = Log(
+        table=table,
+        time=_column(table, source.time, "source.time"),
+        id=_column(table, source.id, "source.id"),
+        version=_column(table, source.version, "source.version") if source.version else None,
+        role=_column(table, source.role, "source.role"),
+        model=model if source.builtin else None,
+    )
+    conditions = [*log.mine("p", role), sql.SQL("p.{} IS NOT NULL").format(sql.Identifier(log.id.name))]
+    time = sql.Identifier("p", log.time.name)
+    if since is not None:
+        conditions.append(sql.SQL("{} >= {}").format(time, log.moment(since)))
+    if until is not None:
+        conditions.append(sql.SQL("{} < {}").format(time, log.moment(until)))
+    if version is not None:
+        conditions.append(sql.SQL("{} = {}").format(log.version_of("p"), sql.Literal(version)))
+    prediction = source.prediction
+    score = _place(table, prediction.score or prediction.value, "source.prediction")
+    label = _place(table, prediction.label, "source.prediction.label")
+    statement = sql.SQL(
+        "SELECT p.{}::text, {}::timestamptz, {}, {}, {} FROM {} AS p WHERE {} ORDER BY {} DESC LIMIT {}"
+    ).format(
+        sql.Identifier(log.id.name),
+        log.moment_of("p"),
+        log.version_of("p"),
+        sql.SQL("NULL") if score is None else text(score, "p"),
+        sql.SQL("NULL") if label is None else text(label, "p"),
+        table.identifier,
+        sql.SQL(" AND ").join(conditions),
+        time,
+        sql.Literal(most),
+    )
+    found: dict[str, LoggedAnswer] = {}
+    for key, at, of, number, word in _rows(conn, statement):
+        value = _number(number)
+        found[key] = LoggedAnswer(at=at, version=of, score=value, decision=_decision(source, value, word))
+    return found
+
+
+def read_outcomes(conn: psycopg.Connection[Any], source: SourceSection, *, model: str) -> dict[str, float]:
+    """Return what came true by request id, the latest correction; empty where no outcome is configured."""
+    outcome = source.outcome
+    if outcome is None:
+        return {}
+    table = _table(conn, outcome.table or source.table)
+    key = _column(table, outcome.id or source.id, "source.outcome.id")
+    truth = _place(table, outcome.label or outcome.value, "source.outcome")
+    assert truth is not None
+    conditions = [sql.SQL("o.{} IS NOT NULL").format(sql.Identifier(key.name))]
+    if source.builtin:
+        conditions.append(sql.SQL("o.model = {}").format(sql.Literal(model)))
+    time = find(table, outcome.time) if outcome.time else None
+    statement = sql.SQL("SELECT o.{}::text, {} FROM {} AS o WHERE {} ORDER BY {}").format(
+        sql.Identifier(key.name),
+        text(truth, "o"),
+        table.identifier,
+        sql.SQL(" AND ").join(conditions),
+        sql.SQL("1") if time is None else sql.Identifier("o", time.column.name),
+    )
+    return {key: value for key, word in _rows(conn, statement) if math.isfinite(value := _truth(source, word))}
+
+
+def _rows(conn: psycopg.Connection[Any], statement: sql.Composed) -> list[tuple[Any, ...]]:
+    with conn.transaction():
+        conn.execute("SET TRANSACTION READ ONLY")
+        conn.execute("SET LOCAL TimeZone = 'UTC'")
+        return conn.execute(statement).fetchall()
+
+
+def _table(conn: psycopg.Connection[Any], name: str) -> TableDescription:
+    try:
+        return describe_table(conn, name)
+    except UnknownTableError as error:
+        raise SourceError(f"source.table: {error}") from error
+
+
+def _column(table: TableDescription, written: str, role: str) -> ColumnDescription:
+    place = find(table, written)
+    if place is None:
+        raise SourceError(missing_column(table, written, role))
+    return place.column
+
+
+def _place(table: TableDescription, written: str | None, role: str) -> Place | None:
+    if written is None:
+        return None
+    place = find(table, written)
+    if place is None:
+        raise SourceError(missing_column(table, written, role))
+    return place
+
+
+def _number(word: str | None) -> float:
+    try:
+        return float(word) if word is not None else math.nan
+    except ValueError:
+        return math.nan
+
+
+def _decision(source: SourceSection, score: float, word: str | None) -> float:
+    """Return the decision as it was logged, or else as the cut-off makes it."""
+    if source.prediction.label is not None:
+        return math.nan if word is None else meaning(word, Task.BINARY, (), source.prediction.positive)
+    threshold = source.prediction.threshold
+    return math.nan if threshold is None or math.isnan(score) else float(score >= threshold)
+
+
+def _truth(source: SourceSection, word: str | None) -> float:
+    if word is None:
+        return math.nan
+    if source.prediction.task is Task.REGRESSION:
+        return _number(word)
+    return meaning(word, Task.BINARY, (), source.prediction.positive)
+
+
+def versions_of(answers: Mapping[str, LoggedAnswer]) -> list[str]:
+    """Return the versions among answers, the one that answered last first."""
+    last: dict[str, datetime] = {}
+    for answer in answers.values():
+        last[answer.version] = max(answer.at, last.get(answer.version, answer.at))
+    return sorted(last, key=lambda version: last[version], reverse=True)
