@@ -17,6 +17,7 @@ MARKS = {
     "superseded": "⚪",
     "silence": "🔕",
     "recommendation": "🟣",
+    "approved": "🟣",
     "digest": "📋",
     "test": "🔔",
 }

@@ -53,8 +53,6 @@ INACTIVE: tuple[str, ...] = (
     "models.*.checks.stability",
     "models.*.serving.endpoint",
     "models.*.retraining.max_age",
-    "models.*.retraining.webhook",
-    "models.*.release.webhook",
     "channels.*.type=alertmanager",
     "channels.*.type=apprise",
     "web.proxy_header",

@@ -63,7 +63,7 @@ class Daemon:
         )
         self.dispatcher = Dispatcher(
             self.installation.pulse,
-            self.installation.channels,
+            self.installation.carriers,
             clock=self.clock,
             patience=self.patience,
             every=self.tick.total_seconds(),

@@ -1,11 +1,13 @@
-"""What people do from page and messages: today acknowledging an alert; each deed has a person and is written down."""
+"""What people do from page and messages: acknowledge, approve, dismiss; each deed has a person and is written down."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import UUID
 
 import sqlalchemy as sa
 from litestar import get, post
@@ -14,17 +16,30 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.response import Redirect, Template
 
-from monitor import confirmation, episode
+from monitor import approval, confirmation, episode
 from monitor.alert import Alert
 from monitor.confirmation import Confirmation
 from monitor.entrance import OPEN, OPERATOR, Asked, Form, person_of
 from monitor.message import plain
+from monitor.recommendation import RecommendationState
 
 if TYPE_CHECKING:
     from monitor.installation import Installation
 
 ACKNOWLEDGED_FOR = timedelta(hours=72)
 NAME_LENGTH = 80
+
+
+class Verdict(StrEnum):
+    """What a person may say to a recommendation."""
+
+    APPROVE = "approve"
+    DISMISS = "dismiss"
+
+    @property
+    def state(self) -> RecommendationState:
+        """How the recommendation then stands."""
+        return RecommendationState.APPROVED if self is Verdict.APPROVE else RecommendationState.DISMISSED
 
 
 def acknowledge(conn: sa.Connection, key: str, *, by: str, at: datetime) -> Alert:
@@ -79,6 +94,39 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
         until = at + ACKNOWLEDGED_FOR
         return {"alert_key": alert.key, "episode": alert.episode, "acknowledged_by": person.name, "until": until}
 
+    def decided(request: Asked, identity: UUID, verdict: Verdict) -> approval.Decided:
+        person = person_of(request)
+        assert person is not None, "the guard lets nobody else in"
+        try:
+            with engine.begin() as conn:
+                return approval.decide(conn, installation, identity, verdict.state, by=person.name, at=clock())
+        except approval.DecisionError as error:
+            raise HTTPException(str(error), status_code=409 if error.known else 404) from error
+
+    @post(
+        "/recommendations/{identity:uuid}/{verdict:str}",
+        opt=OPERATOR,
+        sync_to_thread=True,
+        include_in_schema=False,
+        status_code=303,
+    )
+    def decide(request: Asked, identity: FromPath[UUID], verdict: FromPath[Verdict]) -> Redirect:
+        found = decided(request, identity, verdict)
+        return Redirect(f"/models/{quote(found.advice.model, safe='')}", status_code=303)
+
+    @post(
+        "/api/v1/recommendations/{identity:uuid}/{verdict:str}",
+        opt={**OPERATOR, "exclude_from_csrf": True},
+        sync_to_thread=True,
+        status_code=200,
+        summary="Approve or dismiss an open recommendation; what is approved goes to the configured webhook",
+        tags=["deeds"],
+    )
+    def decide_by_program(request: Asked, identity: FromPath[UUID], verdict: FromPath[Verdict]) -> dict[str, Any]:
+        found = decided(request, identity, verdict)
+        told = {name: getattr(found.advice, name) for name in ("model", "action", "state", "decided_by", "decided_at")}
+        return {"recommendation_id": identity, **told, "webhook": found.hook}
+
     @get("/confirm/{token:str}", opt=OPEN, sync_to_thread=True, include_in_schema=False)
     def ask(token: FromPath[str]) -> Template:
         with engine.connect() as conn:
@@ -100,4 +148,4 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
             acknowledge(conn, str(found.subject["alert_key"]), by=by, at=at)
         return Template("confirm.html", context={"subject": found.subject, "token": token, "done": by})
 
-    return [take_on, take_on_by_program, ask, confirm]
+    return [take_on, take_on_by_program, decide, decide_by_program, ask, confirm]

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from monitor.notification import Channel
+from monitor.notification import Channel, is_hook
 from monitor.sending import USUAL, Outcome, Patience, Sender
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ async def deliver(
             now=now,
             rng=rng,
             patience=patience,
-            others=[other for other in channels if other != name],
+            others=_others(name, channels),
         )
         for name, channel in channels.items()
     ]
@@ -140,7 +140,7 @@ class Dispatcher:
                     now=self._clock(),
                     rng=self._rng,
                     patience=self._patience,
-                    others=[other for other in self._channels if other != name],
+                    others=_others(name, self._channels),
                 )
                 await sender.drain(limit=100, go_on=lambda: not self._stopping and self._channels.get(name) is channel)
             except Exception as error:  # noqa: BLE001  # whatever it is, mostly an absent database, the next pass tries again
@@ -151,3 +151,8 @@ class Dispatcher:
                     await alarm.wait()
             except TimeoutError:
                 continue
+
+
+def _others(name: str, channels: Mapping[str, Channel]) -> list[str]:
+    """The channels to people on which it is told that one is broken."""
+    return [other for other in channels if other != name and not is_hook(other)]

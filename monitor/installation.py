@@ -18,7 +18,7 @@ from monitor.check import Budget, Check, Costs
 from monitor.config import Config, ModelSection, config_hash, nearest
 from monitor.consistency import typed_options
 from monitor.embedded import EmbeddedPostgres
-from monitor.notification import Channel
+from monitor.notification import Channel, hook_name
 from monitor.reference import Reference
 from monitor.window import WindowSpec
 
@@ -101,6 +101,25 @@ class Installation:
                 options["allow_private"] = private
             built[name] = notification.channels.build(section.type, options)
         return built
+
+    @cached_property
+    def hooks(self) -> dict[str, Channel]:
+        """The webhooks that carry out what people approve, by their names in the outbox."""
+        notification.channels.load()
+        private = self.config.security.allow_private_addresses
+        return {
+            hook_name(name, what): notification.channels.build(
+                "webhook", {"url": section.webhook, "secret": section.webhook_secret, "allow_private": private}
+            )
+            for name, model in self.config.models.items()
+            for what, section in (("retraining", model.retraining), ("release", model.release))
+            if section.webhook is not None
+        }
+
+    @property
+    def carriers(self) -> dict[str, Channel]:
+        """Whatever the outbox is delivered by: channels to people, and hooks."""
+        return {**self.channels, **self.hooks}
 
     def model(self, name: str) -> Monitored:
         """Return a model; raises UnknownModelError with the nearest name."""

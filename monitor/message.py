@@ -40,12 +40,21 @@ REASONS = {
     Reason.SILENCE: "Silence ends",
     Reason.CIRCUIT: "Circuit",
     Reason.RECOMMENDATION: "Recommendation",
+    Reason.APPROVED: "Approved",
     Reason.DIGEST: "Digest",
     Reason.TEST: "Test",
 }
 SEVERITIES = {Severity.INFO: "Info", Severity.WARNING: "Warning", Severity.CRITICAL: "Critical"}
 QUIET = frozenset(
-    {Reason.RESOLVED, Reason.SUPERSEDED, Reason.SILENCE, Reason.RECOMMENDATION, Reason.DIGEST, Reason.TEST}
+    {
+        Reason.RESOLVED,
+        Reason.SUPERSEDED,
+        Reason.SILENCE,
+        Reason.RECOMMENDATION,
+        Reason.APPROVED,
+        Reason.DIGEST,
+        Reason.TEST,
+    }
 )
 """Reasons that say more than the severity does: the message begins with them instead."""
 

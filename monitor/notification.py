@@ -33,6 +33,8 @@ class Reason(StrEnum):
     CIRCUIT = "circuit"
     """A model was taken out of service, is tried, or answers again."""
     RECOMMENDATION = "recommendation"
+    APPROVED = "approved"
+    """A person approved a recommendation: the call to whoever carries it out."""
     DIGEST = "digest"
     TEST = "test"
 
@@ -83,6 +85,8 @@ class Notification:
     model_version: str = ""
     note: str = ""
     """What people should know about this time, from the configuration's annotations."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values for programs; people are not shown them."""
     possible_duplicate: bool = False
     """An earlier try may have arrived: the footer says so. The dispatcher sets it, nobody else."""
     recipients: Mapping[str, str] = field(default_factory=dict)
@@ -143,6 +147,20 @@ channels: Registry[Channel] = Registry("monitor.channels")
 register = channels.register
 
 _json = TypeAdapter(Notification)
+
+
+def hook_name(model: str, what: str) -> str:
+    """Return the name in the outbox of the webhook that carries out what was approved; no channel can have it.
+
+    >>> hook_name("credit", "retraining"), is_hook("credit:retraining"), is_hook("ops")
+    ('credit:retraining', True, False)
+    """
+    return f"{model}:{what}"
+
+
+def is_hook(channel: str) -> bool:
+    """Return whether a name in the outbox is such a webhook, which no other message may go to."""
+    return ":" in channel
 
 
 def to_json(notification: Notification) -> dict[str, Any]:

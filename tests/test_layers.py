@@ -38,6 +38,7 @@ SQL |= {
     "switchboard",
 }  # parts of the store in files of their own
 TOP = {
+    "approval",
     "announcement",
     "intervention",
     "release",

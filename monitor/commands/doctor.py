@@ -87,7 +87,7 @@ def _problems(installation: Installation) -> Iterator[str]:
         if said := trouble(state):
             more = " See them with `monitor redeliver --list`." if state.dead else ""
             yield f"channels.{state.channel}: {said}{more}"
-        if state.waiting and state.channel not in installation.channels:
+        if state.waiting and state.channel not in installation.carriers:
             yield (
                 f"channels.{state.channel}: {state.waiting} messages wait for it, but it is not configured any more; "
                 "configure it until they are sent."

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import typer
 
-from monitor import breaker, episode, history, silence
+from monitor import approval, breaker, episode, history, silence
 from monitor.breakdown import trouble
 from monitor.command import (
     CommandError,
@@ -275,15 +275,13 @@ def _decide(identity: str, state: RecommendationState, by: str | None, config: A
         raise CommandError(f"{identity} is no recommendation id; `monitor recommendations` lists them.") from error
     person = by or getpass.getuser()
     with opened(configuration(config)) as installation, installation.engine.begin() as conn:
-        advice = episode.load_recommendation(conn, chosen)
-        if advice is None:
-            raise CommandError(f"There is no recommendation {identity}; `monitor recommendations --all` lists them.")
-        if not episode.decide_recommendation(conn, chosen, state, by=person, at=now()):
-            raise CommandError(f"Recommendation {identity} is {advice.state} already, so it cannot be {state}.")
-        webhook = installation.model(advice.model).section.retraining.webhook
-    say(f"{person} {state} {advice.action} for {advice.model}.")
-    if webhook is not None and state is RecommendationState.APPROVED:
-        say("The retraining webhook is not called by this version yet; start the retraining yourself.")
+        try:
+            decided = approval.decide(conn, installation, chosen, state, by=person, at=now())
+        except approval.DecisionError as error:
+            raise CommandError(str(error)) from error
+    say(f"{person} {state} {decided.advice.action} for {decided.advice.model}.")
+    if decided.hook is not None:
+        say(f"The daemon calls the webhook {decided.hook}; `monitor query` shows it in notification_history.")
 
 
 @recommendations.command("approve")
