@@ -47,6 +47,7 @@ from monitor.sources.catalog import (
     quote,
 )
 from monitor.sources.logged import CHAMPION, FUTURE, Log, joined_windows
+from monitor.sources.plan import whole_reads
 from monitor.sources.rows import batch_of, id_field, recipe_of, select_rows
 from monitor.sources.selection import Field, find, missing_column
 from monitor.sources.session import Session, Sessions, connect, explained
@@ -54,6 +55,7 @@ from monitor.sources.truth import Truth, joined, label_counts, label_facts, same
 from monitor.window import Window
 
 ROWS = 65_536  # of a batch: its columns then fit the processor's cache
+LARGE = 100_000  # rows from which on a table should not be read whole for an hour
 ALWAYS = datetime(9999, 1, 1, tzinfo=UTC)
 LONG_AGO = Window(start=datetime(2000, 1, 1, tzinfo=UTC), end=datetime(2000, 1, 2, tzinfo=UTC))
 BUILTIN_OTHER = ("id", "trace_id", "model", "latency_ms", "score", "scores", "prediction", "value")
@@ -309,6 +311,13 @@ class PostgresSource:
             name = log.table.qualified
             if not log.indexed and selection.has_row_versions(log.table):
                 problems.append(_index_advice(log.table, log.time.name, "every window reads the whole table"))
+            elif self._reads_whole(session, log):
+                statement = f"CREATE INDEX CONCURRENTLY ON {name} ({quote(log.time.name)});"
+                problems.append(
+                    f"Postgres reads all of {name} for one hour, though {log.time.name} is indexed: its statistics are "
+                    "out of date, or the rows of a BRIN index lie in no order of time; run ANALYZE "
+                    f"{name}; and where that does not help, make an index with: {statement}"
+                )
             if log.logged_at is not None and log.beyond(LONG_AGO, self.lateness, self.role) is None:
                 problems.append(_index_advice(log.table, log.logged_at.name, "rows that come too late go uncounted"))
             if log.time.base != "timestamptz":
@@ -331,6 +340,16 @@ class PostgresSource:
             return [str(error)]
         finally:
             session.end()
+
+    def _reads_whole(self, session: Session, log: Log) -> bool:
+        """Return whether the plan for the last hour reads a large table from beginning to end."""
+        if (log.table.approximate_rows or 0) < LARGE or not selection.has_row_versions(log.table):
+            return False
+        ((now,),) = session.rows(sql.SQL("SELECT now()"))
+        condition = log.within("p", [Window(start=now - timedelta(hours=1), end=now)], now, self.role)
+        statement = sql.SQL("EXPLAIN (FORMAT JSON) SELECT count(*) FROM {} AS p WHERE {}")
+        ((found,),) = session.rows(statement.format(log.table.identifier, condition))
+        return any(True for _ in whole_reads(found[0]["Plan"]))
 
     # --- resolving names ----------------------------------------------------------------------------------------------
 

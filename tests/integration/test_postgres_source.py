@@ -833,6 +833,19 @@ def test_doctor_names_a_missing_index_with_its_statement(conn: psycopg.Connectio
     assert source.check() == []
 
 
+def test_doctor_names_an_index_that_the_plan_of_a_window_does_not_use(conn: psycopg.Connection[Any], make: Any) -> None:
+    log(conn)
+    statement = "INSERT INTO log SELECT i::text, %s + i * interval '1 s', 0.5 FROM generate_series(0, 199999) i"
+    conn.execute(statement + " ORDER BY random()", [NOON])
+    conn.execute("CREATE INDEX ON log USING brin (at)")
+    conn.execute("ANALYZE log")
+    (said,) = make().check()
+    assert "reads all of public.log for one hour, though at is indexed" in said
+    assert "CREATE INDEX CONCURRENTLY ON public.log (at);" in said
+    conn.execute("CREATE INDEX ON log (at)")
+    assert make().check() == []
+
+
 def test_tiles_merge_to_the_profile_of_the_window(conn: psycopg.Connection[Any], make: Any) -> None:
     log(conn, "x float8", "y text", "v text")
     conn.execute(
