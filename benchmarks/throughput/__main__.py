@@ -33,6 +33,7 @@ TABLES = [
     LogTable(rows=1_000_000, keyed=False),
     LogTable(rows=40_000, columns=500),
 ]
+OFTEN, SELDOM = 1_000_000, 2  # rows up to which a table is read as often as asked, and pairs of larger ones
 BEGIN, END = "<!-- begin: python -m benchmarks.throughput -->", "<!-- end -->"
 
 
@@ -146,7 +147,8 @@ def main() -> int:
                 continue
             with psycopg.connect(server.dsn, autocommit=True) as conn:
                 table.make(conn)
-            arguments = [server.dsn, table.rows, table.columns, table.keyed, options.repeat]
+            pairs = options.repeat if table.rows <= OFTEN else min(options.repeat, SELDOM)
+            arguments = [server.dsn, table.rows, table.columns, table.keyed, pairs]
             result = run([sys.executable, "-m", "benchmarks.throughput.reading", *map(str, arguments)])
             found.append((table, result))
             print(" | ".join(row(table, result)), flush=True)
@@ -156,7 +158,7 @@ def main() -> int:
         others = compare(server.url, compared, options.peers, options.peer_repeat) if options.peers else []
     parts = [
         f"{os.cpu_count()} processors, load {os.getloadavg()[2]:.0f} over the last 15 minutes; "
-        f"{options.repeat} pairs per table: median (least–most).",
+        f"{options.repeat} pairs per table ({SELDOM} of more than {OFTEN:,} rows): median (least–most).",
         lines(HEAD, [row(table, result) for table, result in found]),
     ]
     if others:
