@@ -11,6 +11,7 @@ COMMANDS = {
     "rechecks": ["benchmarks.rechecks"],
     "storage": ["benchmarks.storage"],
     "throughput": ["benchmarks.throughput"],
+    "scale": ["benchmarks.scale"],
     "design": ["benchmarks.design", "all"],
     "weeks": ["benchmarks.design.robustness", "weeks", "20"],
     "shifts": ["benchmarks.design.robustness", "shifts"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+T = TypeVar("T")
 
 
 class Kind(StrEnum):
@@ -308,6 +309,14 @@ class Read:
         finally:
             self.close()
             self._reading = replace(self._reading, seconds=self._elapsed())
+
+    def mapped(self, work: Callable[[Batch], list[tuple[int, T]]]) -> Iterator[list[tuple[int, T]]]:
+        """Yield what ``work`` makes of the rows, as pairs of a place and a profile.
+
+        A source with machines of its own does the work there and merges what belongs to the same place.
+        """
+        for batch in self:
+            yield work(batch)
 
     def close(self) -> None:
         """End the transaction; closing twice is harmless."""

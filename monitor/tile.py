@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -207,22 +207,47 @@ def changed(stored: Iterable[Tile], fresh: Iterable[TileFacts]) -> list[Window]:
     return sorted({at[0] for at in before.keys() | now.keys() if before.get(at) != now.get(at)})
 
 
+class Parts(Generic[P]):
+    """Profiles by place that are merged as they come: what is held does not grow with the rows."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, list[P]] = {}
+
+    def add(self, found: Iterable[tuple[int, P]]) -> None:
+        """Take in profiles, each with its place."""
+        for place, built in found:
+            held = self._held.setdefault(place, [])
+            held.append(built)
+            if len(held) == HELD:
+                held[:] = [type(built).total(built.layout, held)]
+
+    def merged(self) -> dict[int, P]:
+        """Return the profile of each place."""
+        return {
+            place: held[0] if len(held) == 1 else type(held[0]).total(held[0].layout, held)
+            for place, held in self._held.items()
+        }
+
+
 def _build(read: Read, key: TileKey, profile: Callable[[Batch, Ints, int], list[P]]) -> tuple[list[Tile], list[P]]:
     """Profile every (tile, version) of a read in one pass over its batches."""
     facts = [fact for fact in read.facts if fact.fingerprint.count]
     position = {(fact.window, fact.version): i for i, fact in enumerate(facts)}
-    parts: list[list[P]] = [[] for _ in facts]
+    pieces = read.tiles
+
+    def work(batch: Batch) -> list[tuple[int, P]]:
+        at = _places(batch, pieces, position)
+        used = np.unique(at)
+        # Only the pieces that occur in a batch cost anything; the rest of a long window does not.
+        found = profile(batch, np.searchsorted(used, at), len(used))
+        return list(zip(used.tolist(), found, strict=True))
+
+    parts = Parts[P]()
     with read:
-        for batch in read:
-            at = _places(batch, read.tiles, position)
-            used = np.unique(at)
-            # Only the pieces that occur in a batch cost anything; the rest of a long window does not.
-            found = profile(batch, np.searchsorted(used, at), len(used))
-            for piece, built in zip(used.tolist(), found, strict=True):
-                parts[piece].append(built)
-                if len(parts[piece]) == HELD:
-                    parts[piece] = [type(built).total(built.layout, parts[piece])]
-    merged = [_merge(built) for built in parts]
+        for found in read.mapped(work):
+            parts.add(found)
+    whole = parts.merged()
+    merged = [whole.get(i) for i in range(len(facts))]
     tiles = [
         Tile(
             key=key,
@@ -240,12 +265,6 @@ def _build(read: Read, key: TileKey, profile: Callable[[Batch, Ints, int], list[
         if built is not None
     ]
     return tiles, [built for built in merged if built is not None]
-
-
-def _merge(parts: Sequence[P]) -> P | None:
-    if not parts:
-        return None
-    return parts[0] if len(parts) == 1 else type(parts[0]).total(parts[0].layout, parts)
 
 
 def _places(batch: Batch, tiles: Sequence[Window], position: Mapping[tuple[Window, str], int]) -> Ints:
