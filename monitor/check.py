@@ -66,6 +66,7 @@ class ReferenceKind(StrEnum):
     TRAILING = "trailing"
     PREVIOUS = "previous"
     CHAMPION = "champion"
+    GROUP = "group"
     ABSOLUTE = "absolute"
 
 
@@ -128,6 +129,8 @@ class Finding:
     n_reference: int | None = None
     direction: int = 0
     latched: bool = False
+    slice: Mapping[str, str] = field(default_factory=dict)
+    """The group of rows that it is about, attribute to value; nothing is all rows."""
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -174,6 +177,8 @@ class Performance:
     reference_value: float | None = None
     target: float | None = None
     verdict: Verdict = Verdict.OK
+    slice: Mapping[str, str] = field(default_factory=dict)
+    """The group of rows that it is of, attribute to value; nothing is all rows."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,13 +40,11 @@ __all__ = [
 
 INACTIVE: tuple[str, ...] = (
     "models.*.holidays",
-    "models.*.source.slices",
     "models.*.source.limits.max_readers",
     "models.*.source.limits.replica_url",
     "models.*.source.limits.sample",
     "models.*.checks.comparison",
     "models.*.checks.concept",
-    "models.*.checks.fairness",
     "models.*.checks.leakage",
     "models.*.checks.multivariate",
     "models.*.checks.parity",

@@ -326,17 +326,24 @@ def save_performance(
     outcome: OutcomeProfile | None,
     metrics: Sequence[Performance],
 ) -> None:
-    """Write a window's performance, with what its labels were like where there are any."""
-    delay = math.nan if outcome is None else outcome.delay(0.5)
-    cost = next((metric.value for metric in metrics if metric.metric == "cost_per_prediction"), None)
-    record.save_performance(
-        conn,
-        run,
-        metrics,
-        label_coverage=outcome.coverage if outcome is not None and outcome.rows else None,
-        label_delay_p50=None if math.isnan(delay) else timedelta(seconds=delay),
-        matured=None if outcome is None else outcome.labelled,
-        cost_per_prediction=cost,
-        fallback_cost_per_prediction=None if watched.costs is None else watched.costs.fallback,
-        currency=watched.currency,
-    )
+    """Write a window's performance by slice, with what the labels of its rows were like where there are any."""
+    slices: dict[tuple[tuple[str, str], ...], list[Performance]] = {}
+    for metric in metrics:
+        slices.setdefault(tuple(metric.slice.items()), []).append(metric)
+    for key, of_slice in slices.items():
+        rows = outcome
+        if key and outcome is not None:
+            group = outcome.group(dict(key))
+            rows = None if group is None else group.outcome
+        delay = math.nan if rows is None else rows.delay(0.5)
+        record.save_performance(
+            conn,
+            run,
+            of_slice,
+            label_coverage=rows.coverage if rows is not None and rows.rows else None,
+            label_delay_p50=None if math.isnan(delay) else timedelta(seconds=delay),
+            matured=None if rows is None else rows.labelled,
+            cost_per_prediction=next((m.value for m in of_slice if m.metric == "cost_per_prediction"), None),
+            fallback_cost_per_prediction=None if watched.costs is None else watched.costs.fallback,
+            currency=watched.currency,
+        )

@@ -200,9 +200,11 @@ class SourceSection(Section):
     upstreams: Mapping[str, Texts] = Field(default_factory=dict)
     """Source system → features that come from it and break together."""
     slices: Annotated[
-        tuple[tuple[Text, ...], ...], BeforeValidator(_slices, json_schema_input_type=list[str | list[str]])
+        tuple[tuple[Text, ...], ...],
+        BeforeValidator(_slices, json_schema_input_type=list[str | list[str]]),
+        Field(max_length=8),
     ] = ()
-    """Columns, or pairs of columns, whose values are watched apart."""
+    """Columns or features, or pairs of them, by whose values outcomes are watched apart; at most eight."""
     limits: LimitsSection = LimitsSection()
     """How gently the source is read."""
 
@@ -226,6 +228,11 @@ class SourceSection(Section):
             # One statement then serves labels in a table of their own and labels in the log itself.
             implied = BUILTIN_OUTCOME if builtin else {key: given.get(key) for key in ("table", "id")}
             outcome.update({key: place for key, place in implied.items() if outcome.get(key) is None})
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """What rows are watched apart by, each once."""
+        return tuple(dict.fromkeys(name for names in self.slices for name in names))
 
     @property
     def listed_values(self) -> dict[str, frozenset[str] | None]:

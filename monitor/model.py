@@ -168,6 +168,21 @@ class ModelSection(Section):
                     raise refusal("must be a country such as US or a date such as 2013-12-24", position) from error
         return value
 
+    @classmethod
+    def prepare(cls, given: dict[str, Any], _context: Mapping[str, Any]) -> None:
+        """Watch apart what fairness compares."""
+        source, checks = given.get("source"), given.get("checks")
+        fairness = checks.get("fairness") if isinstance(checks, dict) else None
+        compared = fairness.get("slices") if isinstance(fairness, dict) else None
+        if not isinstance(source, dict) or not isinstance(compared, list):
+            return
+        slices = source.get("slices") or []
+        if isinstance(slices, list):
+            listed = [[one] if isinstance(one, str) else one for one in slices]
+            more = [one for one in compared if ([one] if isinstance(one, str) else one) not in listed]
+            if more:
+                source["slices"] = [*slices, *more]
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_window()

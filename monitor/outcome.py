@@ -8,7 +8,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from monitor.column import CLIP
-from monitor.source import Batch, Floats, Ints
+from monitor.slicing import Slicing
+from monitor.source import Batch, Floats, Ints, take
 
-FORMAT = 1
+FORMAT = 2  # 1 has no groups, and is what a layout without slicings still writes
 MAGIC = b"DMOC"
 FLOOR = 1e-4  # probabilities are clipped to [FLOOR, 1 - FLOOR] in the log loss, so one certain mistake stays finite
 SCORE_BINS = 200
+GROUPED = 1024  # groups of pieces of time that are profiled at once, which bounds what is in memory
 DELAY_EDGES = np.geomspace(60.0, 90 * 86_400.0, 63)  # label delay from a minute to 90 days
 
 
@@ -63,6 +65,7 @@ class OutcomeLayout:
     Binary: ``score_edges`` cut [0, 1], the cut-off ``threshold`` among them. Regression: ``score_edges`` and
     ``label_edges`` are training quantiles, ``residual_scale`` the robust sd of out-of-fold residuals and ``loss_cap``
     the 99 % quantile of their size. Multiclass: ``classes`` name the labels, ``score_edges`` cut the top probability.
+    ``slicings`` say which groups of rows are profiled apart as well.
     """
 
     task: Task
@@ -72,6 +75,12 @@ class OutcomeLayout:
     residual_scale: float = 1.0
     loss_cap: float = math.inf
     classes: tuple[str, ...] = ()
+    slicings: tuple[Slicing, ...] = ()
+
+    @cached_property
+    def plain(self) -> OutcomeLayout:
+        """The layout of one group: without slicings."""
+        return replace(self, slicings=())
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -101,7 +110,8 @@ class OutcomeLayout:
 
     def to_json(self) -> dict[str, Any]:
         """Return the layout as JSON values."""
-        return {
+        slicings = {"slicings": [one.to_json() for one in self.slicings]} if self.slicings else {}
+        return slicings | {
             "task": self.task.value,
             "score_edges": self.score_edges.tolist(),
             "label_edges": self.label_edges.tolist(),
@@ -122,6 +132,7 @@ class OutcomeLayout:
             residual_scale=data["residual_scale"],
             loss_cap=math.inf if data["loss_cap"] is None else data["loss_cap"],
             classes=tuple(data["classes"]),
+            slicings=tuple(Slicing.from_json(one) for one in data.get("slicings", ())),
         )
 
 
@@ -130,7 +141,7 @@ class OutcomeProfile:
     """Predictions of a piece of time with the labels known by then; ``+`` merges.
 
     ``joint`` counts labelled rows by score bin and label; ``decisions`` counts logged decision × label (binary);
-    ``delays`` counts labels by delay on ``DELAY_EDGES``.
+    ``delays`` counts labels by delay on ``DELAY_EDGES``; ``groups`` are those with rows, by slicing and place.
     """
 
     layout: OutcomeLayout
@@ -140,6 +151,7 @@ class OutcomeProfile:
     decisions: Ints
     delays: Ints
     sums: Floats
+    groups: Mapping[tuple[int, int], Group] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, layout: OutcomeLayout) -> OutcomeProfile:
@@ -167,8 +179,13 @@ class OutcomeProfile:
             return cls.empty(layout)
         if any(part.layout.digest != layout.digest for part in parts):
             raise ValueError("outcome profiles on different training profiles cannot be merged; rebuild the older one")
+        grouped: dict[tuple[int, int], list[Group]] = {}
+        for part in parts:
+            for place, group in part.groups.items():
+                grouped.setdefault(place, []).append(group)
         return cls(
             layout=layout,
+            groups={place: Group.total(layout.plain, grouped[place]) for place in sorted(grouped)},
             rows=sum(part.rows for part in parts),
             labelled=sum(part.labelled for part in parts),
             joint=np.sum([part.joint for part in parts], axis=0, dtype=np.int64),
@@ -202,13 +219,30 @@ class OutcomeProfile:
         place = int(np.searchsorted(np.cumsum(self.delays), q * (n - 1), side="right"))
         return float(DELAY_EDGES[min(place, len(DELAY_EDGES) - 1)])
 
+    def group(self, slice_: Mapping[str, str]) -> Group | None:
+        """Return the group of some values, ``(other)`` among them; None where it has no rows or no profile."""
+        for number, slicing in enumerate(self.layout.slicings):
+            if tuple(slice_) == slicing.attributes:
+                place = slicing.place_of(slice_)
+                return None if place is None else self.groups.get((number, place))
+        return None
+
     def to_bytes(self) -> bytes:
         """Return versioned bytes."""
+        parts, version = [self._body()], 1
+        if self.layout.slicings:
+            version = FORMAT
+            parts.append(struct.pack("<I", len(self.groups)))
+            for (slicing, place), group in self.groups.items():
+                body = group.outcome._body()
+                parts += [struct.pack("<HHqqI", slicing, place, group.decided, group.selected, len(body)), body]
+        return MAGIC + struct.pack("<H", version) + self.layout.digest[:8] + zlib.compress(b"".join(parts), 1)
+
+    def _body(self) -> bytes:
         where = np.flatnonzero(self.joint.ravel())
-        head = struct.pack("<qqI", self.rows, self.labelled, len(where))
-        body = b"".join(
+        return b"".join(
             [
-                head,
+                struct.pack("<qqI", self.rows, self.labelled, len(where)),
                 where.astype("<u4").tobytes(),
                 self.joint.ravel()[where].astype("<i8").tobytes(),
                 self.decisions.astype("<i8").tobytes(),
@@ -216,7 +250,6 @@ class OutcomeProfile:
                 self.sums.astype("<f8").tobytes(),
             ]
         )
-        return MAGIC + struct.pack("<H", FORMAT) + self.layout.digest[:8] + zlib.compress(body, 1)
 
     @classmethod
     def from_bytes(cls, layout: OutcomeLayout, data: bytes) -> OutcomeProfile:
@@ -224,13 +257,29 @@ class OutcomeProfile:
         if data[:4] != MAGIC:
             raise ValueError("these bytes are no outcome profile; the stored tile is damaged and must be rebuilt")
         (version,) = struct.unpack_from("<H", data, 4)
-        if version != FORMAT:
+        if version > FORMAT:
             raise ValueError(f"outcome profile format {version} is newer than {FORMAT}; run the newer program")
         if data[6:14] != layout.digest[:8]:
             raise ValueError("this outcome profile was built on another training profile; load that one's layout")
         raw = zlib.decompress(data[14:])
-        rows, labelled, filled = struct.unpack_from("<qqI", raw)
-        at = 20
+        whole, at = cls._from_body(layout, raw, 0)
+        if version == 1:
+            return whole
+        (number,) = struct.unpack_from("<I", raw, at)
+        at += 4
+        groups: dict[tuple[int, int], Group] = {}
+        for _ in range(number):
+            slicing, place, decided, selected, length = struct.unpack_from("<HHqqI", raw, at)
+            at += struct.calcsize("<HHqqI")
+            outcome, _ = cls._from_body(layout.plain, raw, at)
+            at += length
+            groups[slicing, place] = Group(decided=decided, selected=selected, outcome=outcome)
+        return replace(whole, groups=groups)
+
+    @classmethod
+    def _from_body(cls, layout: OutcomeLayout, raw: bytes, at: int) -> tuple[OutcomeProfile, int]:
+        rows, labelled, filled = struct.unpack_from("<qqI", raw, at)
+        at += 20
         sizes = (("<u4", filled), ("<i8", filled), ("<i8", 4), ("<i8", len(DELAY_EDGES) + 1))
         arrays = []
         for dtype, size in sizes:
@@ -238,14 +287,35 @@ class OutcomeProfile:
             at += size * int(dtype[-1])
         joint = np.zeros(layout.shape, np.int64)
         joint.ravel()[arrays[0].astype(np.int64)] = arrays[1]
-        return cls(
+        width = len(SUMS[layout.task])
+        found = cls(
             layout=layout,
             rows=rows,
             labelled=labelled,
             joint=joint,
             decisions=arrays[2].reshape(2, 2).astype(np.int64),
             delays=arrays[3].astype(np.int64),
-            sums=np.frombuffer(raw, "<f8", len(SUMS[layout.task]), at).copy(),
+            sums=np.frombuffer(raw, "<f8", width, at).copy(),
+        )
+        return found, at + 8 * width
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """The rows of one group: how many got a decision and how many a positive one, labelled or not, and outcomes."""
+
+    decided: int
+    selected: int
+    outcome: OutcomeProfile
+
+    @classmethod
+    def total(cls, layout: OutcomeLayout, parts: Iterable[Group]) -> Group:
+        """Return the merge of many."""
+        parts = list(parts)
+        return cls(
+            decided=sum(part.decided for part in parts),
+            selected=sum(part.selected for part in parts),
+            outcome=OutcomeProfile.total(layout, [part.outcome for part in parts]),
         )
 
 
@@ -285,6 +355,7 @@ def outcomes_of(layout: OutcomeLayout, batch: Batch, pieces: Ints, number: int) 
         delays = flat.reshape(delays.shape)
     rows = np.bincount(pieces, minlength=number)
     labelled = np.bincount(at, minlength=number)
+    groups = _groups_of(layout, batch, pieces)
     return [
         OutcomeProfile(
             layout=layout,
@@ -294,9 +365,38 @@ def outcomes_of(layout: OutcomeLayout, batch: Batch, pieces: Ints, number: int) 
             decisions=decisions[i].astype(np.int64),
             delays=delays[i],
             sums=sums[i],
+            groups=groups.get(i, {}),
         )
         for i in range(number)
     ]
+
+
+def _groups_of(layout: OutcomeLayout, batch: Batch, pieces: Ints) -> dict[int, dict[tuple[int, int], Group]]:
+    """Return the groups with rows of each piece."""
+    found: dict[int, dict[tuple[int, int], Group]] = {}
+    for number, slicing in enumerate(layout.slicings):
+        width = slicing.other + 1
+        used, at = np.unique(pieces * width + slicing.places(batch.attributes, batch.rows), return_inverse=True)
+        for first in range(0, len(used), GROUPED):
+            some = used[first : first + GROUPED]
+            inside = np.flatnonzero((at >= first) & (at < first + len(some)))
+            part, place = take(batch, inside), at[inside] - first
+            profiles = outcomes_of(layout.plain, part, place, len(some))
+            decided, selected = _selected(layout, part, place, len(some))
+            for key, profile, d, s in zip(some.tolist(), profiles, decided.tolist(), selected.tolist(), strict=True):
+                group = Group(decided=d, selected=s, outcome=profile)
+                found.setdefault(key // width, {})[number, key % width] = group
+    return found
+
+
+def _selected(layout: OutcomeLayout, batch: Batch, pieces: Ints, number: int) -> tuple[Ints, Ints]:
+    """Return how many rows of each piece got a decision, and how many a positive one; binary models only."""
+    if layout.task is not Task.BINARY or batch.score is None:
+        return np.zeros(number, np.int64), np.zeros(number, np.int64)
+    scored = np.isfinite(batch.score)
+    place = np.searchsorted(layout.score_edges, batch.score, side="right")
+    said = scored & (batch.decision if batch.decision is not None else place >= layout.first_positive_bin)
+    return np.bincount(pieces[scored], minlength=number), np.bincount(pieces[said], minlength=number)
 
 
 def _terms(

@@ -57,14 +57,12 @@ def stamp(run: Run, slice_: Slice) -> dict[str, Any]:
     }
 
 
-def save_findings(
-    conn: sa.Connection, run: Run, findings: Iterable[Finding], *, evaluated_at: datetime, slice_: Slice = EVERYTHING
-) -> int:
+def save_findings(conn: sa.Connection, run: Run, findings: Iterable[Finding], *, evaluated_at: datetime) -> int:
     """Append findings; returns how many. Two of one check with the same subject, statistic and reference are an error.
 
     Reference, configuration and code are those of the run. What has no column of its own is in ``extras``.
     """
-    key = stamp(run, slice_)
+    key = stamp(run, EVERYTHING)
     return copy_rows(
         conn,
         tables.finding,
@@ -140,7 +138,6 @@ def findings_after(conn: sa.Connection, run: Run, *, most: int) -> list[Recorded
                 kept.c.model == run.model,
                 kept.c.window_start > run.window.start,
                 kept.c.run_id.in_(list(found)),
-                kept.c.slice == EVERYTHING,
                 kept.c.extras["family"].astext != "",
             )
         )
@@ -244,7 +241,6 @@ def save_performance(
     run: Run,
     performances: Iterable[Performance],
     *,
-    slice_: Slice = EVERYTHING,
     label_coverage: float | None = None,
     label_delay_p50: timedelta | None = None,
     matured: int | None = None,
@@ -252,8 +248,8 @@ def save_performance(
     fallback_cost_per_prediction: float | None = None,
     currency: str | None = None,
 ) -> int:
-    """Append performance metrics; the figures given beside them are those of the window and stand in each row."""
-    key = stamp(run, slice_) | {
+    """Append performance metrics; the figures given beside them are those of their rows and stand in each row."""
+    key = stamp(run, EVERYTHING) | {
         "label_coverage": label_coverage,
         "label_delay_p50": label_delay_p50,
         "matured": matured,

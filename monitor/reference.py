@@ -26,6 +26,7 @@ from monitor.column import (
 )
 from monitor.outcome import OutcomeLayout, OutcomeProfile, Task, outcomes_of, score_edges
 from monitor.profile import Profile, profiles_of
+from monitor.slicing import freeze_slicing
 from monitor.source import Batch, CategoryValues, Floats, Ints, NumericValues, Values
 from monitor.window import CalendarUnit, Window, WindowSpec
 
@@ -56,6 +57,8 @@ class Reference:
     outcome_layout: OutcomeLayout | None = None
     outcomes: tuple[OutcomeProfile | None, ...] = ()
     held_out: tuple[bool, ...] = ()
+    grouped: OutcomeProfile | None = None
+    """All outcomes with their groups, which single windows do not have; None where no slices are configured."""
     rows: int = 0
     holdout_rows: int = 0
     importance: Mapping[str, float] = field(default_factory=dict)
@@ -123,6 +126,7 @@ class Reference:
             "importance": dict(self.importance),
             "mean_prediction": {k: [None if np.isnan(x) else x for x in v] for k, v in self.mean_prediction.items()},
             "upstreams": {k: list(v) for k, v in self.upstreams.items()},
+            **({} if self.grouped is None else {"grouped": b64(self.grouped.to_bytes())}),
             "packages": dict(self.packages),
             "python_version": self.python_version,
             "business": dict(self.business),
@@ -161,6 +165,9 @@ class Reference:
                 for o in head["outcomes"]
             ),
             held_out=tuple(head["held_out"]),
+            grouped=OutcomeProfile.from_bytes(outcome_layout, base64.b64decode(head["grouped"]))
+            if "grouped" in head
+            else None,
             rows=head["rows"],
             holdout_rows=head["holdout_rows"],
             importance=head["importance"],
@@ -287,14 +294,27 @@ def freeze_layout(batch: Batch, timezone: str, *, has_time: bool = True) -> Layo
     return Layout(tuple(columns))
 
 
-def freeze_outcomes(task: Task, batch: Batch, *, threshold: float | None, classes: Sequence[str] = ()) -> OutcomeLayout:
+def freeze_outcomes(
+    task: Task,
+    batch: Batch,
+    *,
+    threshold: float | None,
+    classes: Sequence[str] = (),
+    slices: Sequence[Sequence[str]] = (),
+) -> OutcomeLayout:
     """Return the edges and scales of outcomes from rows with honest (out-of-fold or held-out) predictions."""
     score = batch.score if batch.score is not None else np.full(batch.rows, np.nan)
     label = batch.label if batch.label is not None else np.full(batch.rows, np.nan)
+    slicings = tuple(freeze_slicing(names, batch.attributes, batch.rows) for names in slices)
     if task is not Task.REGRESSION:
         edges = score_edges(score, threshold)
         return OutcomeLayout(
-            task=task, score_edges=edges, label_edges=np.zeros(0), threshold=threshold, classes=tuple(classes)
+            task=task,
+            score_edges=edges,
+            label_edges=np.zeros(0),
+            threshold=threshold,
+            classes=tuple(classes),
+            slicings=slicings,
         )
     ok = np.isfinite(score) & np.isfinite(label)
     error = label[ok] - score[ok]
@@ -306,6 +326,7 @@ def freeze_outcomes(task: Task, batch: Batch, *, threshold: float | None, classe
         label_edges=np.unique(np.quantile(label[ok], grid)),
         residual_scale=float(max((q3 - q1) / 1.349, 1e-12)),
         loss_cap=float(np.quantile(np.abs(error), 0.99)),
+        slicings=slicings,
     )
 
 
@@ -349,9 +370,12 @@ def build_reference(
     threshold: float | None = None,
     classes: Sequence[str] = (),
     has_time: bool = True,
+    slices: Sequence[Sequence[str]] = (),
     **facts: Any,
 ) -> Reference:
     """Return the reference of training (and held-out) rows.
+
+    ``slices`` are the attributes of ``batch``, one or two each, by which outcomes are watched apart.
 
     ``batch.score`` must hold honest predictions only: out-of-fold for training rows, the champion's for held-out rows,
     NaN where there is none. ``facts`` are further fields of Reference (importance, packages, business, …).
@@ -362,10 +386,12 @@ def build_reference(
     profiles = tuple(profiles_of(layout, full, place, len(windows)))
     outcome_layout: OutcomeLayout | None = None
     outcomes: tuple[OutcomeProfile | None, ...] = ()
+    grouped: OutcomeProfile | None = None
     if batch.label is not None and batch.score is not None:
-        outcome_layout = freeze_outcomes(task, batch, threshold=threshold, classes=classes)
-        built = outcomes_of(outcome_layout, batch, place, len(windows))
-        outcomes = tuple(o if o.labelled else None for o in built)
+        outcome_layout = freeze_outcomes(task, batch, threshold=threshold, classes=classes, slices=slices)
+        built = outcomes_of(outcome_layout.plain, batch, place, len(windows))
+        outcomes = tuple(replace(o, layout=outcome_layout) if o.labelled else None for o in built)
+        grouped = OutcomeProfile.of(outcome_layout, batch) if slices else None
     means = {} if batch.score is None else mean_predictions(layout, batch, batch.score)
     return Reference(
         model=model,
@@ -378,6 +404,7 @@ def build_reference(
         profiles=profiles,
         outcome_layout=outcome_layout,
         outcomes=outcomes,
+        grouped=grouped,
         held_out=tuple(held_out_from is not None and w.start >= held_out_from for w in windows),
         mean_prediction=means,
         **facts,

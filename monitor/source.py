@@ -76,6 +76,8 @@ class Batch:
     ids: Sequence[str] | None = None
     version: CategoryValues | None = None
     """Version of the model that answered; None where the log has no such column."""
+    attributes: Mapping[str, CategoryValues] = field(default_factory=dict)
+    """What rows are watched apart by, be it a feature or not."""
 
 
 def take(batch: Batch, rows: Ints) -> Batch:
@@ -98,6 +100,7 @@ def take(batch: Batch, rows: Ints) -> Batch:
         label_delay=None if batch.label_delay is None else batch.label_delay[rows],
         ids=None if batch.ids is None else [batch.ids[row] for row in rows.tolist()],
         version=None if batch.version is None else replace(batch.version, codes=batch.version.codes[rows]),
+        attributes={name: replace(value, codes=value.codes[rows]) for name, value in batch.attributes.items()},
     )
 
 
@@ -134,6 +137,10 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
         label_delay=filled(lambda batch: batch.label_delay),
         ids=[text for part in ids for text in part] if ids else None,
         version=_joined_categories(versions) if versions else None,
+        attributes={
+            name: _joined_categories([batch.attributes[name] for batch in batches])
+            for name in (batches[0].attributes if batches else ())
+        },
     )
 
 

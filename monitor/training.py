@@ -23,6 +23,7 @@ from monitor.advice import registration_notes
 from monitor.config import ModelSection
 from monitor.outcome import Task
 from monitor.reference import Reference, build_reference, cut_rows, cut_timeline
+from monitor.slicing import FEWEST_ROWS, MOST_GROUPS, OTHER
 from monitor.source import Batch, Floats, Ints, concatenate
 from monitor.sources import arrow, frame
 from monitor.sources.arrow import Decoding
@@ -129,6 +130,7 @@ def train(
         threshold=section.source.prediction.threshold,
         classes=tuple(section.source.prediction.scores or ()),
         has_time=time_column is not None,
+        slices=section.source.slices,
         rows=batches[0].rows,
         holdout_rows=batches[1].rows if len(batches) > 1 else 0,
         importance=importance or {},
@@ -141,6 +143,7 @@ def train(
     )
     remarks += registration_notes(reference)
     remarks += [*_unused(rows, features, section, time_column, source), *_endless(rows, features, source)]
+    remarks += _folded(reference, section)
     progress("keeping samples", 0.9)
     rng = np.random.default_rng(int(reference.id[:8], 16))  # the same rows for the same content
     sample = _sample(parts[0].table, [*features, *_answers(section)], rng)
@@ -156,11 +159,23 @@ def _unused(
 ) -> Iterator[str]:
     """Yield a remark on columns that production does not log: who forgot them in the configuration sees it here."""
     used = {frame.base_of(name, rows.column_names) for name in features}
-    used |= {time_column, section.source.time, section.source.id, *_answers(section)}
+    used |= {time_column, section.source.time, section.source.id, *_answers(section), *section.source.attributes}
     rest = [name for name in rows.column_names if name not in used]
     if rest:
         more = f" and {len(rest) - MOST_NAMED} more" if len(rest) > MOST_NAMED else ""
         yield f"{source} has columns that are no logged features, left out: {', '.join(rest[:MOST_NAMED])}{more}."
+
+
+def _folded(reference: Reference, section: ModelSection) -> Iterator[str]:
+    """Yield a remark on each slicing that watches fewer groups apart than the training rows have."""
+    if section.source.slices and reference.outcome_layout is None:
+        yield "Slices are not watched: the training rows have no labels with scores."
+    for slicing in () if reference.outcome_layout is None else reference.outcome_layout.slicings:
+        if slicing.folded:
+            yield (
+                f"Slices by {slicing.name}: {len(slicing.groups)} groups are watched apart; {slicing.folded} with "
+                f"fewer than {FEWEST_ROWS} rows, or beyond the {MOST_GROUPS} most frequent, are one group, {OTHER}."
+            )
 
 
 def _endless(rows: pa.Table, features: Mapping[str, Decoding], source: str) -> Iterator[str]:
@@ -224,6 +239,12 @@ def _batch(part: Rows, section: ModelSection, features: Mapping[str, Decoding]) 
             "add it, or leave it out of source.features."
         )
     prediction, outcome = section.source.prediction, section.source.outcome
+    for name in section.source.attributes:
+        if name not in part.table.column_names:
+            raise FrameError(
+                f"{part.name} has no column {name}, by which source.slices watches rows apart; add it (it need not be "
+                "a feature), or leave it out of source.slices."
+            )
     target = None if outcome is None else (outcome.label or outcome.value)
     label = None
     if target is not None:
@@ -246,7 +267,15 @@ def _batch(part: Rows, section: ModelSection, features: Mapping[str, Decoding]) 
     if prediction.scores and all(name in part.table.column_names for name in prediction.scores.values()):
         scores = np.column_stack([frame.floats(n, part.table[n]).values for n in prediction.scores.values()])
         score = scores.max(axis=1)
-    return frame.batch_of(part.table, features, time=part.time, score=score, scores=scores, label=label)
+    return frame.batch_of(
+        part.table,
+        features,
+        time=part.time,
+        score=score,
+        scores=scores,
+        label=label,
+        attributes=section.source.attributes,
+    )
 
 
 def _out_of_fold(batches: list[Batch], place: Ints, task: Task) -> list[Floats]:

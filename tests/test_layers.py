@@ -16,9 +16,9 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "monitor"
 NOUNS = {"window", "sketch", "column", "profile", "tile", "outcome", "reference", "statistic", "duration", "registry"}
 NOUNS |= {"source", "process", "memo", "panel", "divergence", "novelty", "trailing", "catalogue", "habit", "blocks"}
-NOUNS |= {"disclosure", "onset", "drawing"}
+NOUNS |= {"disclosure", "onset", "drawing", "slicing"}
 DECISIONS = {"check", "alert", "routing", "route", "recommendation", "decision", "circuit", "notification", "digest"}
-DECISIONS |= {"comparison", "advice", "proof", "trial", "expectation", "estimate", "metric", "silence"}
+DECISIONS |= {"comparison", "advice", "proof", "trial", "expectation", "estimate", "metric", "silence", "treatment"}
 DECISIONS |= {"candidate", "track", "conversation", "machine", "inhibition", "movement"}
 CORE = NOUNS | DECISIONS | {"stats", "checks"}
 SQL = {"tables", "store", "ledger", "outbox", "schema", "sources", "migrations"}

@@ -145,8 +145,12 @@ def batch_of(
     score: Floats | None = None,
     scores: Floats | None = None,
     label: Floats | None = None,
+    attributes: Sequence[str] = (),
 ) -> Batch:
-    """Return the rows as one batch with the given features, each decoded as the log's own column is."""
+    """Return the rows as one batch with the given features, each decoded as the log's own column is.
+
+    ``attributes`` are the columns that rows are watched apart by.
+    """
     columns: dict[str, Values] = {}
     for name, decoding in features.items():
         if name in columns:
@@ -166,7 +170,16 @@ def batch_of(
                 columns[name] = arrow.ages(aged, time)
             case Decoding.LIST:
                 columns.update(arrow.decode(name, whole, decoding, time))
-    return Batch(rows=table.num_rows, time=time, columns=columns, score=score, scores=scores, label=label)
+    apart = {name: categories(table[name]) for name in attributes}
+    return Batch(
+        rows=table.num_rows,
+        time=time,
+        columns=columns,
+        score=score,
+        scores=scores,
+        label=label,
+        attributes=apart,
+    )
 
 
 def base_of(feature: str, columns: Sequence[str]) -> str | None:

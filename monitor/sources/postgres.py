@@ -48,8 +48,8 @@ from monitor.sources.catalog import (
 )
 from monitor.sources.logged import CHAMPION, FUTURE, Log, joined_windows
 from monitor.sources.plan import whole_reads
-from monitor.sources.rows import batch_of, id_field, recipe_of, select_rows
-from monitor.sources.selection import Field, find, missing_column
+from monitor.sources.rows import ATTRIBUTE, batch_of, id_field, recipe_of, select_rows
+from monitor.sources.selection import Field, Place, find, missing_column
 from monitor.sources.session import Session, Sessions, connect, explained
 from monitor.sources.truth import Truth, joined, label_counts, label_facts, same_id, truth_fields
 from monitor.window import Window
@@ -167,6 +167,8 @@ class PostgresSource:
             log = self._log(session)
             truth = self._truth(session, log)
             answers, faults = self._answers(log)
+            attributes, unknown = self._attributes(log)
+            answers, faults = [*answers, *attributes], [*faults, *unknown]
             used = self._used_outcomes(log, truth)
             # Where a label counts as known is an argument of each read and no part of how rows become values.
             recipe = recipe_of([*answers, *truth_fields(log, truth, ALWAYS)], self.section.prediction)
@@ -306,7 +308,8 @@ class PostgresSource:
         try:
             log = self._log(session)
             problems = [fault.message for fault in self._missing_log_columns(log.table)]
-            problems += [fault.message for fault in (*self._select(log, None).faults, *self._answers(log)[1])]
+            faults = (*self._select(log, None).faults, *self._answers(log)[1], *self._attributes(log)[1])
+            problems += [fault.message for fault in faults]
             session.rows(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(log.table.identifier))
             name = log.table.qualified
             if not log.indexed and selection.has_row_versions(log.table):
@@ -477,6 +480,31 @@ class PostgresSource:
                 fields.append(found)
         return fields, faults
 
+    def _place_of(self, log: Log, attribute: str) -> Place | None:
+        """Return where the values are that rows are watched apart by: a feature's place, a column, or a key."""
+        features = {} if isinstance(self.section.features, str) else self.section.features
+        if attribute in features:
+            return find(log.table, features[attribute].place)
+        place = find(log.table, attribute)
+        return find(log.table, f"features.{attribute}") if place is None and self.section.builtin else place
+
+    def _attributes(self, log: Log) -> tuple[list[Field], list[ColumnFault]]:
+        fields: list[Field] = []
+        faults: list[ColumnFault] = []
+        for name in self.section.attributes:
+            place = self._place_of(log, name)
+            chosen = None if place is None else selection.category(ATTRIBUTE + name, place, "p")
+            if chosen is not None:
+                fields.append(chosen)
+                continue
+            if place is None:
+                message = missing_column(log.table, name, "source.slices")
+            else:
+                message = f'source.slices names "{name}", which is {place.column.type}; name a column of single values.'
+            problem = "vanished" if place is None else "type"
+            faults.append(ColumnFault(column=name, problem=problem, message=message))
+        return fields, faults
+
     def _describe(self, session: Session, name: str, role: str) -> TableDescription:
         """Return the table's description; it is read again only when the catalog says that something changed."""
         with self._lock:
@@ -546,6 +574,7 @@ class PostgresSource:
 
     def _used_outcomes(self, log: Log, truth: Truth) -> list[ColumnDescription]:
         used = _used(log.table, self.section.prediction.columns().values())
+        used += [place.column for name in self.section.attributes if (place := self._place_of(log, name)) is not None]
         if truth.table is None:
             used += _used(log.table, [truth.label.written, *([truth.time.name] if truth.time else [])])
         return used

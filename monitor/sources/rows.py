@@ -12,7 +12,7 @@ from psycopg import sql
 
 from monitor.logtable import PredictionSection
 from monitor.outcome import Task
-from monitor.source import Batch, Bools, Floats, NumericValues, Values
+from monitor.source import Batch, Bools, CategoryValues, Floats, NumericValues, Values
 from monitor.sources import selection
 from monitor.sources.arrow import Decoding, Vocabulary, ages, categories, decode, microseconds
 from monitor.sources.labels import read_labels
@@ -69,6 +69,9 @@ def select_rows(
     )
 
 
+ATTRIBUTE = "monitor attribute "
+
+
 def recipe_of(fields: Sequence[Field], prediction: PredictionSection) -> str:
     """Return what changes whenever the same rows would become other values: expressions, decoding, cut-off, classes."""
     parts = [f"{field.name}={field.expression.as_string(None)}:{field.decoding.value}" for field in fields]
@@ -111,6 +114,10 @@ def batch_of(
     if "monitor known at" in names:
         age = ages(arrow.column("monitor known at"), time).values
         delay = np.where(np.isfinite(age), -86_400.0 * age, np.nan)
+    attributes: dict[str, CategoryValues] = {}
+    for name in arrow.schema.names:
+        if name.startswith(ATTRIBUTE):
+            attributes[name.removeprefix(ATTRIBUTE)] = categories(arrow.column(name))
     return Batch(
         rows=arrow.num_rows,
         time=time,
@@ -122,6 +129,7 @@ def batch_of(
         label_delay=delay,
         ids=tuple(arrow.column("monitor id").to_pylist()) if "monitor id" in names else None,
         version=categories(arrow.column("monitor version")) if "monitor version" in names else None,
+        attributes=attributes,
     )
 
 

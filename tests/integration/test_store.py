@@ -96,7 +96,7 @@ def rows(conn: sa.Connection, statement: str) -> list[tuple[Any, ...]]:
 
 def test_a_finding_is_in_the_history_with_who_when_and_why(conn: sa.Connection) -> None:
     run = begun(conn, day(1))
-    assert record.save_findings(conn, run, [finding()], evaluated_at=NOW, slice_={"origin": "JFK"}) == 1
+    assert record.save_findings(conn, run, [finding(slice={"origin": "JFK"})], evaluated_at=NOW) == 1
     row = conn.execute(sa.text("SELECT * FROM monitor.finding_history")).mappings().one()
     assert dict(row) | {
         "run_id": run.run_id,
@@ -155,7 +155,7 @@ def test_two_slices_and_two_references_are_two_judgements(conn: sa.Connection) -
     run = begun(conn, day(1))
     both = [finding(), finding(reference_kind=ReferenceKind.SEASON)]
     record.save_findings(conn, run, both, evaluated_at=NOW)
-    record.save_findings(conn, run, both, evaluated_at=NOW, slice_={"origin": "JFK"})
+    record.save_findings(conn, run, [replace(one, slice={"origin": "JFK"}) for one in both], evaluated_at=NOW)
     assert rows(conn, "SELECT count(*) FROM monitor.finding_history") == [(4,)]
 
 
