@@ -50,6 +50,12 @@ WHERE metric = 'auc' AND slice = '{}'
 GROUP BY window_start
 ORDER BY window_start;
 
+-- Which groups of people are treated otherwise than the reference group, by how much, and of how many people is that?
+SELECT window_start, slice, statistic, value, reference_value, effect, interval_low, interval_high, n_current
+FROM finding_history
+WHERE check_name = 'fairness' AND reference_kind = 'group' AND verdict = 'warning' AND slice <> '{}'
+ORDER BY window_start DESC, abs(effect) DESC;
+
 -- What would not have been seen? The smallest shift that each check could have found in the last window.
 SELECT DISTINCT ON (check_name, subject) check_name, subject, minimum_detectable, n_current, window_start
 FROM finding_history

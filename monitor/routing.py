@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from monitor.alert import HARM, RANK, Alert, Transition, weight
-from monitor.check import Cause, Finding, Severity
+from monitor.check import Cause, Finding, ReferenceKind, Severity
 from monitor.notification import Fact, Notification, Reason
 from monitor.recommendation import Action, Recommendation
 from monitor.window import Window
@@ -17,12 +17,13 @@ from monitor.window import Window
 MOST_FACTS = 10
 LOUD = frozenset({Reason.FIRST, Reason.ESCALATED, Reason.FLAPPING})
 GROUPS = {"outcome": "outcome", "label": "outcome", "score": "score"}
-PREFIXES = {name: name for name in ("feature", "resource", "pipeline", "crowd")} | {"quality": "data"}
+PREFIXES = {name: name for name in ("feature", "resource", "pipeline", "crowd", "fairness")} | {"quality": "data"}
 HEADLINES = {
     "outcome": "the outcomes no longer match the predictions",
     "score": "the score has shifted",
     "data": "something is wrong with the data",
     "feature": "a feature has drifted",
+    "fairness": "groups are treated differently",
     "resource": "the serving process behaves unusually",
     "pipeline": "the monitor could not do its work",
     "crowd": "more alerts are open than anybody can read",
@@ -297,6 +298,8 @@ def _headline(group: str, transition: Transition, alerts: Sequence[Alert]) -> st
     if head == "data":
         sources = sorted({a.family.partition(":")[2] or a.family for a in alerts})
         headline = f"{headline}: {', '.join(sources)}"
+    if head == "fairness":
+        headline += ": " + ", ".join(sorted({a.family.partition(":")[2] for a in alerts}))
     if head in ("resource", "feature", "pipeline"):
         headline += f": {transition.alert.family.partition(':')[2]}"
     if transition.tell is Reason.ESCALATED:
@@ -346,7 +349,8 @@ def _facts(said: Sequence[Finding]) -> list[Fact]:
 def _figures(finding: Finding) -> str:
     parts = [finding.statistic.replace("_", " ")]
     if finding.value is not None:
-        usual = "" if finding.reference_value is None else f" (usual {finding.reference_value:.3g})"
+        beside = "reference group" if finding.reference_kind is ReferenceKind.GROUP else "usual"
+        usual = "" if finding.reference_value is None else f" ({beside} {finding.reference_value:.3g})"
         parts[0] += f" {finding.value:.3g}{usual}"
     if finding.threshold is not None:
         parts.append(f"threshold {finding.threshold:.3g}")
@@ -383,6 +387,11 @@ def _next_step(group: str, alerts: Sequence[Alert], recommendations: Sequence[Re
             return "Watch it; if two evaluations of four weeks fail, you will hear what to do."
         case "score":
             return "See in the report which features moved; the digest ranks them."
+        case "fairness":
+            return (
+                "Decide which criterion matters for this decision: where base rates differ, making one hold can break "
+                "another."
+            )
         case "resource":
             return "Look at the process before its limit does it for you."
         case _:

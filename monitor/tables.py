@@ -69,6 +69,7 @@ VERDICTS = ("ok", "warning", "critical", "inconclusive")
 SEVERITIES = ("info", "warning", "critical")
 SUBJECT_PARTS = ("input", "prediction", "outcome", "process", "release", "pipeline")
 REFERENCE_KINDS = ("training", "season", "trailing", "previous", "champion", "absolute")
+COMPARED = (*REFERENCE_KINDS[:-1], "group", REFERENCE_KINDS[-1])  # of findings, which may compare groups of rows
 
 
 def must(type_: TypeEngine[T], default: sa.TextClause | None = None, *, key: bool = False) -> sa.Column[T]:
@@ -329,7 +330,7 @@ finding = sa.Table(
     one_of("role", ROLES),
     one_of("run_part", RUN_PARTS),
     one_of("part", SUBJECT_PARTS),
-    one_of("reference_kind", REFERENCE_KINDS),
+    one_of("reference_kind", COMPARED),
     one_of("threshold_source", ("budget", "configured", "default")),
     one_of("verdict", VERDICTS),
     one_of("severity", SEVERITIES),
