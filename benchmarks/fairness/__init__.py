@@ -1,0 +1,1 @@
+"""Groups of people on real data: published rates, and what noise comes to."""
