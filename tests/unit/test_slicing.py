@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import base64
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -98,6 +102,18 @@ def test_pieces_of_time_have_the_groups_of_their_own_rows() -> None:
     merged = OutcomeProfile.total(SLICED, found)
     assert {place: group.outcome.rows for place, group in merged.groups.items()} == {
         place: group.outcome.rows for place, group in whole.groups.items()
+    }
+
+
+def test_groups_written_by_format_2_load_for_ever() -> None:
+    golden = json.loads((Path(__file__).parent.parent / "golden" / "outcome_2_groups.json").read_text())
+    known = OutcomeLayout.from_json(golden["layout"])
+    assert known.digest.hex() == golden["digest"]
+    found = OutcomeProfile.from_bytes(known, base64.b64decode(golden["bytes"]))
+    assert found.rows == golden["rows"]
+    assert golden["groups"] == {
+        f"{slicing}:{place}": [group.decided, group.selected, group.outcome.rows, group.outcome.labelled]
+        for (slicing, place), group in found.groups.items()
     }
 
 
