@@ -172,8 +172,10 @@ def main() -> int:
     if options.write:
         page = options.write.read_text(encoding="utf-8")
         head, _, rest = page.partition(BEGIN)
+        picture = options.write.with_suffix(".svg")
+        draw(picture, found)
+        text += f"\n\n![Seconds against rows]({picture.name})"
         options.write.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
-        draw(options.write.with_suffix(".svg"), found)
     return 0
 
 
