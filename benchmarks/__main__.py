@@ -10,6 +10,7 @@ COMMANDS = {
     "memory": ["benchmarks.memory"],
     "rechecks": ["benchmarks.rechecks"],
     "storage": ["benchmarks.storage"],
+    "page": ["benchmarks.page"],
     "throughput": ["benchmarks.throughput"],
     "scale": ["benchmarks.scale"],
     "design": ["benchmarks.design", "all"],
