@@ -54,7 +54,7 @@ PROFILE = """
     FROM monitor.profile_metrics
     WHERE model = %(model)s AND role = 'champion' AND slice = '{}'::jsonb AND column_name = %(column)s
         AND window_start >= %(since)s
-    ORDER BY window_start DESC
+    ORDER BY num_nulls < row_count DESC, window_start DESC
     LIMIT 1
 """
 
@@ -83,7 +83,7 @@ def marks(conn: sa.Connection, model: str, *, since: datetime) -> Rows:
 
 
 def last_profile(conn: sa.Connection, model: str, column: str, *, since: datetime) -> Row | None:
-    """What a column looked like in the last window that has a profile of it; None where there is none."""
+    """What a column looked like in the last window in which it had values, else in the last; None without a profile."""
     return next(iter(_ask(conn, PROFILE, model=model, column=column, since=since)), None)
 
 
