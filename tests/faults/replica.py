@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,6 @@ from monitor.commands.run import keep_running
 from monitor.heavy import HEAVY
 from monitor.sending import Patience
 
-# What every replica needs is imported once, in the process that they are forked from.
-NEEDED = [import_module(f"monitor.{name}") for name in ("daemon", "sources.postgres")]
 PATIENCE = 60.0  # seconds for what takes two
 
 
@@ -126,7 +123,7 @@ def forked(file: Path, options: Options, *, failpoints: str = "") -> Iterator[Re
     """Yield a replica that was forked from a process with everything imported; it is killed at the end."""
     log = file.with_suffix(f".{time.monotonic_ns()}.log")
     log.touch()
-    child = _context().Process(target=_forked, args=(file, options, failpoints, log), daemon=True)
+    child = context().Process(target=_forked, args=(file, options, failpoints, log), daemon=True)
     child.start()
     replica = Replica(child=child, log=log)
     try:
@@ -183,10 +180,11 @@ def held(fifo: Path, replica: Replica, seconds: float = PATIENCE) -> Iterator[No
         os.close(found[0])
 
 
-def _context() -> multiprocessing.context.ForkServerContext:
+def context() -> multiprocessing.context.ForkServerContext:
+    """Return where processes are forked from one that has imported everything."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads do not survive a fork
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload(["tests.faults.nursery"])
     return context
 
 
