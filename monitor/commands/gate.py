@@ -1,0 +1,232 @@
+"""``monitor gate``: what keeps a candidate out, as a report for people and an exit code for CI."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import jinja2
+import numpy as np
+import pyarrow as pa
+import typer
+
+from monitor import candidate as candidates
+from monitor import gate as gates
+from monitor.candidate import Answers
+from monitor.command import CommandError, ConfigOption, ExitCode, JsonOption, configuration, console, plain, say
+from monitor.commands.compare import losses_of
+from monitor.gate import Columns, Floats, Outcome, Predict, Section
+from monitor.installation import Monitored, opened
+from monitor.outcome import Task
+from monitor.sources.frame import FrameError, labels, read_file
+
+CODES = {Outcome.PASS: ExitCode.OK, Outcome.FAIL: ExitCode.WARNING, Outcome.UNCLEAR: ExitCode.UNCLEAR}
+SEED = 0  # of noise: the same candidate gets the same verdict
+
+
+def add_to(app: typer.Typer) -> None:
+    """Enter the command."""
+    app.command("gate")(gate)
+
+
+def gate(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    candidate: Annotated[str, typer.Option("--candidate", help="Version that would take over, for the report.")],
+    inputs: Annotated[Path, typer.Option("--inputs", help="Logged inputs that both versions answer; Parquet or CSV.")],
+    predict: Annotated[
+        str, typer.Option("--predict", help="The candidate: module:function, or the column of --inputs with its score.")
+    ],
+    champion: Annotated[
+        str | None, typer.Option("--champion", help="The champion: module:function, or a column of --inputs.")
+    ] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Column with the truth, in both files.")] = None,
+    train: Annotated[Path | None, typer.Option("--train", help="What the candidate was trained on.")] = None,
+    golden: Annotated[Path | None, typer.Option("--golden", help="Rows with their predictions in training.")] = None,
+    golden_score: Annotated[str, typer.Option("--golden-score", help="Column of --golden with them.")] = "prediction",
+    margin: Annotated[
+        float, typer.Option("--margin", help="Share of the champion's loss that the candidate may be worse.")
+    ] = candidates.MARGIN,
+    report: Annotated[Path | None, typer.Option("--report", "-o", help="Write a report, .md or .html.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Judge a candidate before its release: 0 pass, 1 fail, 2 could not tell."""
+    if report is not None and report.suffix not in (".md", ".html"):
+        raise CommandError(f"--report {report} is neither .md nor .html; give one of them.")
+    if not 0 < margin < 1:
+        raise CommandError(f"--margin {margin:g} is no share of a loss; give one above 0 and below 1, such as 0.05.")
+    with opened(configuration(config)) as installation:
+        watched = installation.model(model)
+    if watched.section.source.prediction.task is not Task.BINARY:
+        raise CommandError(f"{model} has no score of two classes; only models that have one can pass the gate.")
+    judge = _Gate(watched=watched, label=label, margin=margin)
+    try:
+        sections, skipped = judge.sections(inputs, predict, champion, train, golden, golden_score)
+    except FrameError as error:
+        raise CommandError(str(error)) from error
+    outcome = gates.overall(sections)
+    title = f"{model} {candidate}"
+    if report is not None:
+        page = _html(title, outcome, sections) if report.suffix == ".html" else gates.markdown(title, sections)
+        _write(report, page)
+    if as_json:
+        document = {"model": model, "candidate": candidate, "outcome": outcome, "not_judged": skipped}
+        print(json.dumps({**document, "sections": [asdict(one) for one in sections]}, default=plain, indent=2))
+    else:
+        console().print(f"{title}: {outcome}", markup=False)
+        for section in sections:
+            console().print(f"  {section.name}: {section.outcome}: {section.why}", markup=False, soft_wrap=True)
+            for figure in section.figures:
+                console().print(f"    {figure}", markup=False, soft_wrap=True)
+    for reason in skipped:
+        say(f"Not judged: {reason}.")
+    return CODES[outcome]
+
+
+class _Gate:
+    def __init__(self, *, watched: Monitored, label: str | None, margin: float) -> None:
+        self.watched, self.label, self.margin = watched, label, margin
+        prediction = watched.section.source.prediction
+        self.threshold, self.positive = prediction.threshold or 0.5, prediction.positive
+
+    def sections(
+        self, inputs: Path, predict: str, champion: str | None, train: Path | None, golden: Path | None, score: str
+    ) -> tuple[list[Section], list[str]]:
+        """Return the parts that could be judged by what was given, and why the others were not."""
+        rows = read_file(inputs)
+        if not rows.num_rows:
+            raise FrameError(f"{inputs} has no rows; give logged inputs.")
+        named = {one for one in (predict, champion) if one is not None and ":" not in one}
+        features = _columns(rows, self._reserved | named)
+        call = _function(predict) if ":" in predict else None
+        found, skipped = [], []
+        before = None if champion is None else _score(rows, inputs, features, champion)
+        said = _score(rows, inputs, features, predict)
+        if before is not None:
+            found.append(self._regression(rows, before, said))
+        else:
+            skipped.append("regression; give --champion")
+        if train is not None and self.label is not None:
+            training = read_file(train)
+            truth = self._truth(training, train)
+            found.append(gates.leakage(_columns(training, self._reserved), truth, features))
+        else:
+            skipped.append("leakage; give --train and --label")
+        if call is None:
+            skipped.append("parity and stability; give --predict as module:function")
+            return found, skipped
+        if golden is not None:
+            replayed = read_file(golden)
+            expected = _column(replayed, golden, score)
+            found.append(gates.parity(_columns(replayed, self._reserved | {score}), _floats(expected, score), call))
+        else:
+            skipped.append("parity; give --golden")
+        found.append(gates.stability(features, call, threshold=self.threshold, rng=np.random.default_rng(SEED)))
+        return found, skipped
+
+    @property
+    def _reserved(self) -> set[str]:
+        """Columns that are no feature: the label, and what the log says about a row."""
+        source = self.watched.section.source
+        also = {source.time, source.id, source.version, source.role, source.logged_at, self.label}
+        return {name for name in also if name is not None} | set(source.prediction.columns().values())
+
+    def _regression(self, rows: pa.Table, one: Floats, other: Floats) -> Section:
+        known = self.label is not None and self.label in rows.column_names
+        truth = self._truth(rows, None) if known else np.full(rows.num_rows, np.nan)
+        window = np.zeros(rows.num_rows, np.int64)
+        time = self.watched.section.source.time
+        if time in rows.column_names and pa.types.is_timestamp(rows.schema.field(time).type):
+            seconds = rows[time].cast(pa.timestamp("s"), safe=False).cast(pa.int64()).to_numpy()
+            window = seconds // round(self.watched.spec.pace.total_seconds())
+        a, b = (
+            Answers(score=score, decision=(score >= self.threshold).astype(float), label=truth, window=window)
+            for score in (one, other)
+        )
+        wanted = losses_of(self.watched) if known else []
+        costs = self.watched.costs
+        judged = [candidates.judge_pairs(a, b, loss=loss, costs=costs, margin=self.margin) for loss in wanted]
+        return gates.regression(a, b, judged)
+
+    def _truth(self, rows: pa.Table, path: Path | None) -> Floats:
+        assert self.label is not None
+        return labels(self.label, _column(rows, path, self.label), (), self.positive)
+
+
+def _column(rows: pa.Table, path: Path | None, name: str) -> pa.ChunkedArray:
+    if name not in rows.column_names:
+        raise FrameError(f"{path or 'The file'} has no column {name}; it has {', '.join(rows.column_names[:20])}.")
+    return rows[name]
+
+
+def _columns(rows: pa.Table, without: set[str]) -> Columns:
+    """Return the features: numbers and booleans as floats (missing: NaN), all else as objects."""
+    found: dict[str, Any] = {}
+    for name in rows.column_names:
+        if name not in without:
+            kind = rows.schema.field(name).type
+            plain_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+            found[name] = _floats(rows[name], name) if plain_number else np.array(rows[name].to_pylist(), object)
+    if not found:
+        raise FrameError("The file has no column of a feature; give the inputs of the model.")
+    return found
+
+
+def _floats(column: pa.ChunkedArray, name: str) -> Floats:
+    try:
+        return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise FrameError(f"The column {name} is {column.type} and not a number; give one of numbers.") from error
+
+
+def _score(rows: pa.Table, path: Path, features: Columns, said: str) -> Floats:
+    if ":" in said:
+        return _function(said)(features)
+    return _floats(_column(rows, path, said), said)
+
+
+def _function(named: str) -> Predict:
+    """Return a function of columns around ``module:function``, which takes a frame and returns scores."""
+    module, _, name = named.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        function: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise CommandError(f"{named} cannot be imported ({what}); give module:function on the path.") from error
+    finally:
+        sys.path.pop(0)
+
+    def predict(columns: Columns) -> Floats:
+        import pandas as pd
+
+        frame = pd.DataFrame(dict(columns))
+        try:
+            scores = np.asarray(function(frame), np.float64)
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise CommandError(f"{named} failed on the given rows ({what}); try it on them.") from error
+        if scores.shape != (len(frame),):
+            raise CommandError(
+                f"{named} returned shape {scores.shape}; it must return one score for each of {len(frame)} rows."
+            )
+        return scores
+
+    return predict
+
+
+def _write(report: Path, page: str) -> None:
+    try:
+        report.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"--report {report} cannot be written ({error.strerror}); give another path.") from error
+
+
+def _html(title: str, outcome: Outcome, sections: list[Section]) -> str:
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("monitor"), autoescape=True)
+    return environment.get_template("gate.html").render(title=title, outcome=outcome, sections=sections)

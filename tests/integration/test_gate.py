@@ -1,0 +1,222 @@
+"""`monitor gate`: an equal candidate passes; a worse, a leaking, a swapped and an unstable one fail, each by name."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from monitor.cli import run as command
+
+CONFIG = """
+store: {url: "postgresql://nobody@127.0.0.1:1/none"}
+models:
+  late:
+    business: {automates: x, currency: EUR, costs: {false_positive: 7, false_negative: 13}}
+    source:
+      url: store
+      table: logged
+      time: at
+      id: id
+      features: {wind: numeric, rain: numeric, carrier: categorical}
+      prediction: {score: p, threshold: 0.35}
+    window: {calendar: day, timezone: UTC}
+"""
+# Versions as somebody would write them: `worn` looks at no weather, `nervous` has steps finer than noise.
+MODELS = """
+import numpy as np
+
+def champion(frame):
+    odds = 0.9 * frame["wind"] + 0.6 * frame["rain"] + 0.4 * (frame["carrier"] == "B") - 1.2
+    return 1 / (1 + np.exp(-odds))
+
+def equal(frame):
+    return champion(frame)
+
+def worn(frame):
+    return champion(frame.assign(wind=0.0, rain=0.0))
+
+def swapped(frame):
+    return champion(frame.rename(columns={"wind": "rain", "rain": "wind"}))
+
+def nervous(frame):
+    return champion(frame) + 0.2 * np.sign(np.sin(1e8 * frame["wind"]))
+
+def broken(frame):
+    raise RuntimeError("no such tree")
+
+def short(frame):
+    return np.zeros(3)
+"""
+Gate = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Gate:
+    monkeypatch.chdir(tmp_path)
+    sys.modules.pop("versions_of_late", None)
+    Path("monitor.yaml").write_text(CONFIG)
+    Path("versions_of_late.py").write_text(MODELS)
+    write("inputs", rows(20_000, seed=1))
+    training = rows(4000, seed=2)
+    write("train", training)
+    versions: dict[str, Any] = {}
+    exec(MODELS, versions)
+    known = {name: training.column(name) for name in ("wind", "rain", "carrier")}
+    said = versions["champion"](pa.table(known).to_pandas())
+    write("golden", pa.table({**known, "prediction": said}).slice(0, 500))
+
+    def typed(predict: str, *arguments: str) -> tuple[int, str, str]:
+        called = predict if ":" in predict or predict == "p" else f"versions_of_late:{predict}"
+        everything = ["gate", "late", "--candidate", "8", "--inputs", "inputs.parquet", "--predict", called]
+        capsys.readouterr()
+        code = command([*everything, *arguments])
+        return code, *capsys.readouterr()
+
+    return typed
+
+
+FULL = (
+    *("--champion", "versions_of_late:champion", "--label", "late"),
+    *("--train", "train.parquet", "--golden", "golden.parquet"),
+)
+
+
+def rows(count: int, *, seed: int) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    wind, rain = rng.normal(size=count), rng.normal(size=count)
+    carrier = rng.choice(["A", "B"], count)
+    odds = 0.9 * wind + 0.6 * rain + 0.4 * (carrier == "B") - 1.2
+    late = rng.random(count) < 1 / (1 + np.exp(-odds))
+    return pa.table({"wind": wind, "rain": rain, "carrier": carrier, "late": late})
+
+
+def write(name: str, table: pa.Table) -> None:
+    pyarrow.parquet.write_table(table, f"{name}.parquet")
+
+
+def parts(out: str) -> dict[str, Any]:
+    return {section["name"]: section for section in json.loads(out)["sections"]}
+
+
+def test_an_equal_candidate_passes_every_part(gate: Gate) -> None:
+    code, out, said = gate("equal", *FULL, "--json")
+    found = parts(out)
+    assert {name: section["outcome"] for name, section in found.items()} == {
+        "regression": "pass",
+        "leakage": "pass",
+        "parity": "pass",
+        "stability": "pass",
+    }
+    assert (code, said) == (0, "")
+
+
+def test_a_worse_candidate_fails_by_its_cost(gate: Gate) -> None:
+    code, out, _ = gate("worn", *FULL, "--json")
+    section = parts(out)["regression"]
+    assert (code, section["outcome"]) == (1, "fail")
+    assert section["why"].startswith("cost ")
+    assert "worse by more than" in section["why"]
+
+
+def test_a_column_known_only_afterwards_fails_by_name(gate: Gate, tmp_path: Path) -> None:
+    training = pyarrow.parquet.read_table("train.parquet")
+    late = training.column("late").to_numpy(zero_copy_only=False)
+    delay = 40.0 * late + np.random.default_rng(3).normal(0, 8, len(late))
+    write("train", training.append_column("dep_delay", pa.array(delay)))
+    code, out, _ = gate("equal", *FULL, "--json")
+    why = parts(out)["leakage"]["why"]
+    assert code == 1
+    assert "dep_delay alone tells the label (AUC " in why
+    assert "dep_delay is not in production's rows" in why
+    assert "wind" not in why
+
+
+@pytest.mark.parametrize(
+    ("values", "word"), [(pa.nulls(20_000, pa.float64()), "empty"), (pa.array(np.zeros(20_000)), "constant")]
+)
+def test_a_column_that_production_does_not_fill_fails_by_name(gate: Gate, values: pa.Array, word: str) -> None:
+    inputs = pyarrow.parquet.read_table("inputs.parquet")
+    write("inputs", inputs.append_column("gate", values))
+    training = pyarrow.parquet.read_table("train.parquet")
+    write("train", training.append_column("gate", pa.array(np.random.default_rng(0).normal(size=4000))))
+    code, out, _ = gate("equal", *FULL, "--json")
+    assert code == 1
+    assert parts(out)["leakage"]["why"] == f"gate is {word} in production and not in training"
+
+
+def test_two_swapped_columns_fail_parity_and_are_named(gate: Gate) -> None:
+    code, out, _ = gate("swapped", *FULL, "--json")
+    section = parts(out)["parity"]
+    assert (code, section["outcome"]) == (1, "fail")
+    assert section["why"] == "500 of 500 golden predictions moved by more than 1e-06"
+    assert "with wind and rain swapped they come out again" in section["figures"][1]
+
+
+def test_decisions_that_flip_at_noise_nobody_can_measure_fail(gate: Gate) -> None:
+    code, out, _ = gate("nervous", *FULL, "--json")
+    section = parts(out)["stability"]
+    assert (code, section["outcome"]) == (1, "fail")
+    assert section["figures"][1].startswith("most sensitive at 0.01: wind ")
+
+
+def test_what_was_not_given_is_named_and_scores_may_be_columns(gate: Gate) -> None:
+    inputs = pyarrow.parquet.read_table("inputs.parquet")
+    write(
+        "inputs",
+        inputs.append_column("p", pa.array(np.full(20_000, 0.2))).append_column("q", pa.array(np.full(20_000, 0.2))),
+    )
+    code, _, said = gate("p", "--champion", "q", "--label", "late")
+    assert code == 0
+    assert said.splitlines() == [
+        "Not judged: leakage; give --train and --label.",
+        "Not judged: parity and stability; give --predict as module:function.",
+    ]
+    assert gate("p", "--champion", "q")[0] == 2  # without labels nobody can tell
+
+
+def test_the_report_is_markdown_or_html_and_names_make_no_markup(gate: Gate) -> None:
+    training = pyarrow.parquet.read_table("train.parquet")
+    evil = training.append_column("<b>*x*</b>", training.column("late"))
+    write("train", evil)
+    assert gate("equal", *FULL, "-o", "report.md")[0] == 1
+    assert gate("equal", *FULL, "-o", "report.html")[0] == 1
+    text, page = Path("report.md").read_text(), Path("report.html").read_text()
+    assert text.startswith("# late 8: fail\n")
+    assert "## leakage: fail" in text
+    assert "\\<b\\>\\*x\\*\\</b\\> alone tells the label" in text
+    assert "&lt;b&gt;*x*&lt;/b&gt; alone tells the label" in page
+    assert "<b>" not in page
+
+
+@pytest.mark.parametrize(
+    ("predict", "arguments", "sentence"),
+    [
+        ("equal", ("-o", "report.txt"), "--report report.txt is neither .md nor .html"),
+        ("equal", ("-o", "no/where.md"), "--report no/where.md cannot be written (No such file or directory)"),
+        ("equal", ("--margin", "0"), "--margin 0 is no share of a loss"),
+        ("missing", (), "versions_of_late:missing cannot be imported (AttributeError"),
+        ("no_module:f", (), "no_module:f cannot be imported (ModuleNotFoundError"),
+        ("broken", (), "versions_of_late:broken failed on the given rows (RuntimeError: no such tree)"),
+        ("short", (), "versions_of_late:short returned shape (3,)"),
+        ("p", (), "inputs.parquet has no column p; it has wind, rain, carrier, late"),
+        ("equal", ("--champion", "carrier"), "The column carrier is string and not a number"),
+        ("equal", ("--golden", "nothing.csv"), "nothing.csv does not exist"),
+        ("equal", ("--golden", "train.parquet"), "train.parquet has no column prediction"),
+        ("equal", ("--train", "train.parquet", "--label", "latte"), "train.parquet has no column latte"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_in_one_sentence(
+    gate: Gate, predict: str, arguments: tuple[str, ...], sentence: str
+) -> None:
+    code, out, said = gate(predict, *arguments)
+    assert (code, out) == (3, "")
+    assert sentence in said
+    assert said.count("\n") == 1
