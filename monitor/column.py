@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.source import CategoryValues, Floats, Ints, Kind, NumericValues
+from monitor.relation import MOMENTS, Relation
+from monitor.source import CategoryValues, Floats, Ints, Kind, NumericValues, Values
 
 BINS = 256
 TOP_VALUES = 256
@@ -222,11 +223,26 @@ def lattice_keys(x: Floats) -> Floats:
     return np.where(np.isinf(single), x, single) + 0.0  # -0 is 0
 
 
+def score_of(column: Column, values: Values | None) -> Floats | None:
+    """Return the robust score of each row's value, NaN where it is none; None where the column has no values."""
+    if not isinstance(column, NumericColumn) or not isinstance(values, NumericValues):
+        return None
+    raw = values.values
+    usable = np.isfinite(raw)
+    if usable.all():
+        return column.clipped(raw)
+    return np.where(usable, column.clipped(np.where(usable, raw, column.center)), np.nan)
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Columns and where each lies in a profile's vectors: counts[0] is rows, then per column its bins and extras."""
+    """Columns and where each lies in a profile's vectors: counts[0] is rows, then per column its bins and extras.
+
+    The sums are those of the columns, then the moments of the ``relations``.
+    """
 
     columns: tuple[Column, ...]
+    relations: tuple[Relation, ...] = ()
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -248,6 +264,11 @@ class Layout:
     @property
     def sums(self) -> int:
         """Length of the vector of sums."""
+        return self.moments_at + MOMENTS * len(self.relations)
+
+    @property
+    def moments_at(self) -> int:
+        """Return where the moments of relations begin among the sums."""
         return SUMS * len(self.columns)
 
     def bins(self, position: int) -> slice:
@@ -269,12 +290,15 @@ class Layout:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the layout as JSON values; floats survive exactly."""
-        return [_column_to_json(column) for column in self.columns]
+        related = [{"relations": [relation.to_json() for relation in self.relations]}] if self.relations else []
+        return [_column_to_json(column) for column in self.columns] + related
 
     @classmethod
     def from_json(cls, data: Iterable[Mapping[str, Any]]) -> Layout:
         """Return the layout written by ``to_json``."""
-        return cls(tuple(_column_from_json(item) for item in data))
+        items = list(data)
+        related = items.pop()["relations"] if items and "relations" in items[-1] else []
+        return cls(tuple(map(_column_from_json, items)), tuple(map(Relation.from_json, related)))
 
 
 def _column_to_json(column: Column) -> dict[str, Any]:

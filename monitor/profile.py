@@ -29,7 +29,9 @@ from monitor.column import (
     TimeFunction,
     clock_slots,
     lattice_keys,
+    score_of,
 )
+from monitor.relation import MOMENTS
 from monitor.sketch import (
     KEPT,
     REGISTERS,
@@ -399,6 +401,7 @@ def profiles_of(layout: Layout, batch: Batch, pieces: Ints, number: int) -> list
             raise TypeError(
                 f"column {column.name} is {column.kind} in training but was read as {type(values).__name__}"
             )
+    tally.relations(batch)
     return [
         Profile(
             layout=layout,
@@ -573,6 +576,27 @@ class _Tally:
         self.register(position, hashes[codes[~top]], at[~top])
         if new.any():
             self.novel(column.name, codes[new], hashes[codes[new]], at[new], times[new], values.categories)
+
+    def relations(self, batch: Batch) -> None:
+        """Sum the moments of related columns over rows that have both values."""
+        scores: dict[str, Floats | None] = {}
+        for place, relation in enumerate(self.layout.relations):
+            for name in (relation.on, relation.of):
+                if name not in scores:
+                    scores[name] = score_of(self.layout.columns[self.layout.index[name]], batch.columns.get(name))
+            a, b = scores[relation.on], scores[relation.of]
+            if a is None or b is None:
+                continue
+            r, at = relation.residual(a, b), self.pieces
+            known = np.isfinite(r)
+            if not known.all():
+                r, a, at = r[known], a[known], at[known]
+            first = self.layout.moments_at + MOMENTS * place
+            if self.number == 1:
+                self.sums[0, first : first + MOMENTS] = len(r), *(float(x.sum()) for x in (r, a, r * r, r * a))
+                continue
+            for i, weights in enumerate((None, r, a, r * r, r * a)):
+                self.sums[:, first + i] = np.bincount(at, weights=weights, minlength=self.number)
 
     def register(self, position: int, hashes: NDArray[np.uint64], at: Ints) -> None:
         """Enter hashed values into the registers of distinct values."""

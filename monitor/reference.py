@@ -19,18 +19,21 @@ from monitor.column import (
     Clock,
     Column,
     Layout,
+    NumericColumn,
     TimeFunction,
     clock_slots,
     freeze_categorical,
     freeze_numeric,
+    score_of,
 )
 from monitor.outcome import OutcomeLayout, OutcomeProfile, Task, outcomes_of, score_edges
 from monitor.profile import Profile, profiles_of
+from monitor.relation import SAMPLE, learn
 from monitor.slicing import freeze_slicing
-from monitor.source import Batch, CategoryValues, Floats, Ints, NumericValues, Values
+from monitor.source import Batch, CategoryValues, Floats, Ints, NumericValues, Values, take
 from monitor.window import CalendarUnit, Window, WindowSpec
 
-FORMAT = 1
+FORMAT = 2  # 1 had no relations
 SCORE = "prediction"  # the score's name among the columns; a feature may not be called so
 ENOUGH_WINDOWS = 28  # fewer windows of variance: "calibrating"
 VALUE_EDGES = 64
@@ -144,7 +147,7 @@ class Reference:
     def from_bytes(cls, data: bytes, *, created_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)) -> Reference:
         """Return the reference in ``data``; raises ValueError for a newer format."""
         head = json.loads(zlib.decompress(data))
-        if head["format"] != FORMAT:
+        if head["format"] > FORMAT:
             raise ValueError(f"training profile format {head['format']} is newer than {FORMAT}; run the newer program")
         layout = Layout.from_json(head["layout"])
         outcome_layout = head["outcome_layout"] and OutcomeLayout.from_json(head["outcome_layout"])
@@ -291,7 +294,18 @@ def freeze_layout(batch: Batch, timezone: str, *, has_time: bool = True) -> Layo
     if batch.score is not None and np.isfinite(batch.score).any():
         score = NumericValues(values=batch.score, missing=np.isnan(batch.score))
         columns.append(freeze_numeric(SCORE, score, part="prediction"))
-    return Layout(tuple(columns))
+    some = take(batch, np.arange(0, batch.rows, max(1, batch.rows // SAMPLE)))
+    scores = {
+        column.name: scored
+        for column in columns
+        if isinstance(column, NumericColumn)
+        and column.part == "input"
+        and column.clock is None
+        and column.scale > 0
+        and not column.off_atom
+        and (scored := score_of(column, some.columns[column.name])) is not None
+    }
+    return Layout(tuple(columns), learn(scores))
 
 
 def freeze_outcomes(

@@ -24,7 +24,7 @@ from monitor.reference import Reference, with_score
 from monitor.source import Reading
 from monitor.window import Window
 
-CHECKS = ("drift", "sudden", "quality", "performance")
+CHECKS = ("drift", "relations", "sudden", "quality", "performance")
 
 
 @dataclass(kw_only=True)

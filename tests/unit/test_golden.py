@@ -38,6 +38,16 @@ def test_training_profiles_written_by_format_1_load_for_ever() -> None:
     assert found.notes == ("a note",)
 
 
+def test_training_profiles_written_by_format_2_keep_their_relations() -> None:
+    golden = json.loads((GOLDEN / "reference_2.json").read_text())
+    found = Reference.from_bytes(base64.b64decode(golden["bytes"]))
+    assert (found.version, found.rows, len(found.windows)) == ("2", golden["rows"], golden["windows"])
+    assert found.layout.digest.hex() == golden["layout"]
+    (pair,) = found.layout.relations
+    assert (pair.name, pair.slope) == (golden["pair"], golden["slope"])
+    assert found.total.sums[found.layout.moments_at :].tolist() == pytest.approx(golden["moments"], rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("kind", "version"),
     [("profile", profile.FORMAT), ("outcome", outcome.FORMAT), ("reference", reference.FORMAT)],
