@@ -19,7 +19,9 @@ def divergence(reference: ColumnProfile, current: ColumnProfile) -> ColumnStatis
 
     Numeric: Kolmogorov–Smirnov and Wasserstein on all bins, the rest on up to 20 cells of equal training mass with at
     least ten current rows each. Categorical: PSI on up to 20 cells, the rest on every value, those never seen in
-    training together. Wasserstein is in units of IQR / 1.349 of training, Jensen–Shannon in √nats.
+    training together. Wasserstein is in units of IQR / 1.349 of training, Jensen–Shannon in √nats. From bins,
+    Wasserstein is within 3 % of that on rows where a column is bell-shaped; where a tail is long the outermost bin is
+    wide, and it comes out up to a quarter too large.
     """
     column = reference.column
     numeric = not isinstance(column, CategoricalColumn)
