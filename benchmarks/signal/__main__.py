@@ -1,6 +1,7 @@
 """Signal quality of our own decisions on worlds with a known truth; writes docs/benchmarks/signal.md.
 
 python -m benchmarks.signal [quick|full] [DIR]      tables; a few minutes on one core, or with twenty seeds a cell
+python -m benchmarks.signal peers quick|full FOLDER  ours beside other tools, installed into the folder
 python -m benchmarks.signal export KIND N SEED DIR  a null world's windows for another tool, and our flags on them
 python -m benchmarks.signal figures KIND N SEED FLAGS   another tool's figures from its flags
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.signal import exchange, interval
+from benchmarks.signal import exchange, interval, ranking
 from benchmarks.signal.measure import Q, fast_rates, flags_of, honesty, quiet, seen
 from benchmarks.signal.watch import decide_all, watch
 from benchmarks.signal.worlds import DRIFTS, NULLS, null
@@ -108,8 +109,9 @@ def _honest(cells: dict[int, tuple[int, int, int, int]]) -> Iterator[str]:
 
 HEAD = """# Signal quality on worlds with a known truth
 
-Written by `python -m benchmarks.signal {form}` in {minutes:.0f} minutes. Ours only so far; other tools take part
-through `python -m benchmarks.signal export` and `figures` (a file of windows in, a file of flags out).
+Written by `python -m benchmarks.signal {form}` in {minutes:.0f} minutes. Other tools on the same worlds:
+`python -m benchmarks.signal peers`; yet others take part through `python -m benchmarks.signal export` and `figures` (a
+file of windows in, a file of flags out).
 
 Ten features from latent normal values (four normal, two log-normal, one mostly zero, three categorical with 2, 5 and 20
 values), a score and labels. Training has 56 daily windows (hours: 336), production 300 (drifts: 100, it begins in the
@@ -162,6 +164,8 @@ def main(arguments: list[str]) -> None:
             raise SystemExit(f"KIND is one of {', '.join(NULLS)}; N and SEED are numbers.")
         case [("export" | "figures") as command, kind, n, seed, path]:
             commands[command](kind, n, seed, path)
+        case ["peers", "quick" | "full" as form, folder]:
+            ranking.write(form, Path(folder), PAGE.with_name("peers.md"))
         case [] | ["quick" | "full"] | ["quick" | "full", _]:
             form = arguments[0] if arguments else "quick"
             write(form, Path(arguments[1]) / PAGE.name if len(arguments) > 1 else PAGE)

@@ -8,7 +8,7 @@ name, ``prediction`` or ``label``. Whatever is flagged counts, by the window it 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +16,21 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from benchmarks.signal.worlds import World
-from monitor.source import NumericValues
+from monitor.source import Batch, Ints, NumericValues
 
 Flag = tuple[int, str]
 
 
-def write_windows(world: World, path: Path) -> None:
-    """Write a world's rows, piece after piece."""
+def write_windows(world: World, path: Path, subjects: Collection[str] | None = None) -> None:
+    """Write a world's rows, piece after piece; of some subjects alone where they are named."""
+    write_pieces(((batch, first + place - world.trained) for first, _, batch, place in world.parts()), path, subjects)
+
+
+def write_pieces(pieces: Iterable[tuple[Batch, Ints]], path: Path, subjects: Collection[str] | None = None) -> None:
+    """Write rows with the number of each one's window."""
     writer: pa.parquet.ParquetWriter | None = None
-    for first, _, batch, place in world.parts():
-        columns = {"window": pa.array(first + place - world.trained, pa.int32())}
+    for batch, windows in pieces:
+        columns = {"window": pa.array(windows, pa.int32())}
         columns |= {"prediction": pa.array(batch.score), "label": pa.array(batch.label)}
         for name, values in batch.columns.items():
             if isinstance(values, NumericValues):
@@ -33,6 +38,8 @@ def write_windows(world: World, path: Path) -> None:
             else:
                 codes = pa.array(values.codes, mask=values.codes < 0)
                 columns[name] = pa.DictionaryArray.from_arrays(codes, list(values.categories)).cast(pa.string())
+        if subjects is not None:
+            columns = {name: values for name, values in columns.items() if name == "window" or name in subjects}
         table = pa.table(columns)
         writer = writer or pa.parquet.ParquetWriter(path, table.schema, compression="zstd")
         writer.write_table(table)

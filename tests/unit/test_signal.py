@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from benchmarks.signal import exchange, interval
+from benchmarks.signal import contest, exchange, interval
 from benchmarks.signal.worlds import Drift, World, drifting, null
 from monitor.source import NumericValues
 
@@ -89,3 +89,41 @@ def test_intervals_are_exact() -> None:
     assert interval.share(5, 5)[1] == 1.0
     assert interval.rate(0, 10.0)[1] == pytest.approx(0.3689, abs=1e-4)
     assert list(interval.rate(5, 10.0)) == pytest.approx([0.1623, 1.1668], abs=1e-3)
+
+
+def scores(values: dict[str, list[float]], *, flagged: bool = False) -> list[contest.Score]:
+    return [
+        contest.Score(series=("distance", subject), window=w, score=value, flagged=flagged)
+        for subject, column in values.items()
+        for w, value in enumerate(column)
+    ]
+
+
+def test_a_tuned_tool_flags_at_most_the_allowed_share_of_calibration_windows_over_all_columns() -> None:
+    rng = np.random.default_rng(1)
+    calm = scores({"a": rng.normal(size=300).tolist(), "b": (100 * rng.normal(size=300)).tolist()})
+    tuned = contest.tune([calm], 0.02)
+    assert contest.flagged_share([tuned.flags(calm)], 300) == (6, 300)
+    assert {subject for _, subject in tuned.flags(calm)} == {"a", "b"}  # a column's unit gives it no weight
+
+
+def test_a_score_that_never_varied_in_calibration_is_flagged_once_it_rises() -> None:
+    calm = scores({"a": [1.0, 2.0, 1.0, 3.0] * 25, "missing": [0.0] * 100})
+    tuned = contest.tune([calm], 0.1)
+    assert tuned.flags(scores({"missing": [0.0, 0.3]})) == [(1, "missing")]
+    assert tuned.flags(scores({"missing": [float("nan")]})) == []
+
+
+def test_a_delay_counts_the_right_column_within_its_time_and_is_infinite_else() -> None:
+    flags = [(10, "a"), (43, "b"), (45, "a"), (80, "a")]
+    assert contest.delay(flags, "a", at=40) == 5
+    assert contest.delay(flags, "b", at=44) == float("inf")
+    assert contest.delay(flags, "a", at=46) == float("inf")
+    assert contest.delay(flags, "a", at=46, within=40) == 34
+
+
+def test_scores_of_a_tool_are_read_back(tmp_path: Path) -> None:
+    (tmp_path / "river.csv").write_text("rule,what,subject,window,score,flagged\nriver,adwin,x,3,2.5,1\n")
+    found = contest.read_scores("river", tmp_path)
+    assert found == [contest.Score(series=("adwin", "x"), window=3, score=2.5, flagged=True)]
+    assert contest.defaults(found) == [(3, "x")]
