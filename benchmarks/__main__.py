@@ -19,6 +19,7 @@ COMMANDS = {
     "resources": ["benchmarks.resources"],
     "client": ["benchmarks.client"],
     "estimation": ["benchmarks.estimation"],
+    "evaluation": ["benchmarks.evaluation"],
     "release": ["benchmarks.release"],
     "signal": ["benchmarks.signal"],
 }
