@@ -21,6 +21,7 @@ COMMANDS = {
     "estimation": ["benchmarks.estimation"],
     "evaluation": ["benchmarks.evaluation"],
     "release": ["benchmarks.release"],
+    "gate": ["benchmarks.release.flights"],
     "signal": ["benchmarks.signal"],
 }
 NEED_DATA = {"design", "resources"}
