@@ -25,6 +25,7 @@ from monitor.installation import Installation
 from monitor.outcome import OutcomeProfile, Task
 from monitor.profile import Profile
 from monitor.reading import load, tile_of
+from monitor.recheck import GATHERED
 from monitor.reference import Reference, build_reference
 from monitor.source import Batch, NumericValues, TileFacts
 from monitor.tile import Tile, TileKey, TilePart, build_inputs, build_outcomes, changed
@@ -47,6 +48,11 @@ OUTCOME = "outcome: {table: labels, id: id, label: y, time: known_at, matures_af
 JUDGED = "SELECT count(DISTINCT (part, window_start)) FROM monitor.run WHERE state = 'done'"
 LATE = "SELECT count(*) FROM monitor.run WHERE kind = 'late' AND state = 'done'"
 OPEN = "SELECT count(*) FROM monitor.run WHERE state IN ('planned', 'running')"
+MEAN = """
+    SELECT avg(x) FROM (
+        SELECT DISTINCT id, date_bin('15 minutes', at, '2013-04-01+00'), x FROM logged
+    ) AS once
+"""
 PENDING = "SELECT count(*) FROM monitor.tile WHERE next_check_at IS NOT NULL"
 
 
@@ -145,6 +151,8 @@ def check_tiles(installation: Installation, reference: Reference, pieces: list[W
             _, afresh = build_inputs(source.read_inputs(everything, pieces, layout, now=now), layout, key)
             assert np.array_equal(kept.counts, afresh.counts)
             np.testing.assert_allclose(kept.sums, afresh.sums, rtol=1e-12, atol=1e-9)
+            # A row more, or one less, would move the mean of what the database itself counts once in each tile.
+            np.testing.assert_allclose(kept.column("x").mean, float(ask(installation, MEAN)[0]), rtol=1e-9, atol=1e-12)
         else:
             known = OutcomeProfile.total(outcomes, [OutcomeProfile.from_bytes(outcomes, body) for body in bodies])
             _, labelled = build_outcomes(source.read_outcomes(everything, pieces, now=now), outcomes, key)
@@ -174,7 +182,7 @@ def prove(tmp_path: Path, database: Database, measured: Callable[..., None], *, 
             storm(files, options, rng, kills)
             calm(files, options, lambda: counts(LATE) > [0])  # windows are judged again while their rows still come
         assert options.clock() < FIRST + LATENESS, "the machine was too slow: rows came after the lateness"
-        over = Options(start=end + LAG + MATURE + LATENESS + HOUR, speed=SPEED, lease=1.0)
+        over = Options(start=end + LAG + MATURE + LATENESS + GATHERED + HOUR, speed=SPEED, lease=1.0)
         ask_again(installation, now=over.clock())
         calm(files, over, lambda: counts(JUDGED, OPEN, PENDING) == [2 * hours, 0, 0])
 
