@@ -28,12 +28,16 @@ def tell(conn: sa.Connection, channel: str, others: Sequence[str], *, now: datet
     """
     states = {state.channel: state for state in breaker.channel_states(conn)}
     state = states[channel]
-    working = [name for name in others if name not in states or states[name].circuit is Circuit.CLOSED]
+    working = [name for name in others if name not in states or _works(states[name])]
     down = state.open_for is not None and state.open_for >= AFTER
     if not working or not (state.dead or down) or not breaker.may_tell(conn, channel, every=EVERY):
         return False
     outbox.put(conn, breakdown(state, id=uuid.uuid4(), now=now), working)
     return True
+
+
+def _works(state: ChannelState) -> bool:
+    return state.circuit is Circuit.CLOSED and (state.told_for is None or state.told_for > EVERY)
 
 
 def trouble(state: ChannelState) -> str:

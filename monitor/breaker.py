@@ -61,8 +61,8 @@ TELL = sa.text("""
 
 STATES = sa.text("""
     SELECT channel, coalesce(c.state, 'closed') AS circuit, coalesce(c.failures, 0) AS failures, c.opened_at,
-        clock_timestamp() - c.opened_at AS open_for, c.not_before, coalesce(d.waiting, 0) AS waiting,
-        coalesce(d.dead, 0) AS dead, d.last_error
+        clock_timestamp() - c.opened_at AS open_for, clock_timestamp() - c.told_at AS told_for, c.not_before,
+        coalesce(d.waiting, 0) AS waiting, coalesce(d.dead, 0) AS dead, d.last_error
     FROM monitor.channel_state AS c
     FULL JOIN (
         SELECT channel, count(*) FILTER (WHERE state IN ('pending', 'sending')) AS waiting,
@@ -135,6 +135,8 @@ class ChannelState:
     failures: int
     opened_at: datetime | None
     open_for: timedelta | None
+    told_for: timedelta | None
+    """How long ago people were told that it is broken."""
     not_before: datetime | None
     waiting: int
     dead: int

@@ -8,7 +8,9 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -46,6 +48,26 @@ async def deliver(
     return sum(await asyncio.gather(*(sender.drain(limit=limit) for sender in senders)), Counter[Outcome]())
 
 
+class _Threads(ThreadPoolExecutor):
+    """Threads that nobody waits for: a name that is being resolved cannot be cut, and must not hold up the end."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def work() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:  # noqa: BLE001  # whoever waits for the future gets it
+                    future.set_exception(error)
+
+        threading.Thread(target=work, daemon=True, name="of the dispatcher").start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        pass
+
+
 class Dispatcher:
     """Delivers until it is stopped: one loop per channel, woken on demand and every ``every`` seconds.
 
@@ -81,7 +103,9 @@ class Dispatcher:
 
     def run(self) -> None:
         """Deliver until ``stop``; returns when everything under way has ended or was cut."""
-        asyncio.run(self._run())
+        with asyncio.Runner() as runner:
+            runner.get_loop().set_default_executor(_Threads())
+            runner.run(self._run())
 
     def wake(self) -> None:
         """Look at the outbox now: something was committed."""

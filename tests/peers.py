@@ -89,21 +89,31 @@ class Reply:
 
 
 class HttpPeer:
-    """An HTTP server that answers with ``replies`` in turn, then with ``usual``, and keeps what it was asked."""
+    """An HTTP server that answers with ``replies`` in turn, then with ``usual``, and keeps what it was asked.
+
+    ``exchanges`` are the requests with what each was answered.
+    """
 
     def __init__(self, usual: Reply = Reply(), context: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
+        self.exchanges: list[tuple[Request, Reply]] = []
         self.replies: deque[Reply] = deque()
         self.usual = usual
         self.arrived = threading.Event()
+        self.silent = threading.Event()
+        """While it is set, nobody is answered."""
         peer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                peer.requests.append(Request(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+                request = Request(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+                peer.requests.append(request)
                 peer.arrived.set()
+                while peer.silent.is_set():
+                    time.sleep(0.05)
                 reply = peer.replies.popleft() if peer.replies else peer.usual
+                peer.exchanges.append((request, reply))
                 if reply.hang_up:
                     self.close_connection = True
                     return
