@@ -51,7 +51,6 @@ INACTIVE: tuple[str, ...] = (
     "models.*.checks.stability",
     "models.*.serving.endpoint",
     "models.*.retraining.max_age",
-    "channels.*.type=alertmanager",
     "channels.*.type=apprise",
     "web.proxy_header",
 )

@@ -456,9 +456,9 @@ def test_what_comes_later_is_named_once_and_only_where_it_is_configured(folder: 
     assert "models.late.serving.endpoint" in places
     assert "alerts.escalate" not in places
     assert len(places) == len(set(places))
-    text = 'channels: {am: {type: alertmanager, url: "https://am.example.org"}}'
+    text = 'channels: {pager: {type: apprise, url: "pagerduty://a@b"}}'
     assert inactive_parts(read(folder, text)) == [
-        "channels.am (type alertmanager) is understood but not active yet in this version."
+        "channels.pager (type apprise) is understood but not active yet in this version."
     ]
 
 
