@@ -2,6 +2,8 @@
 
 python -m benchmarks.signal [quick|full] [DIR]      tables; a few minutes on one core, or with twenty seeds a cell
 python -m benchmarks.signal peers quick|full FOLDER  ours beside other tools, installed into the folder
+python -m benchmarks.signal real FOLDER SEEDS NAME…   ours on real streams with shuffled rows: employment, or one of
+                                                    benchmarks.design's with $MONITOR_DATA
 python -m benchmarks.signal export KIND N SEED DIR  a null world's windows for another tool, and our flags on them
 python -m benchmarks.signal figures KIND N SEED FLAGS   another tool's figures from its flags
 """
@@ -15,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.signal import exchange, interval, ranking
+from benchmarks.design.streams import STREAMS
+from benchmarks.signal import exchange, interval, ranking, real
 from benchmarks.signal.measure import Q, fast_rates, flags_of, honesty, quiet, seen
 from benchmarks.signal.watch import decide_all, watch
 from benchmarks.signal.worlds import DRIFTS, NULLS, null
@@ -120,6 +123,9 @@ are in standard deviations of single rows. Messages go through `monitor.decision
 quality and performance, labels known at once; *holidays* are not told to the monitor. A delay of *–* means that it was
 never seen. Benign drift is to be flagged, never told; correlation alone is what the method cannot see.
 
+The quick form has one to ten seeds in a cell; its intervals say how little that proves. Real streams:
+`python -m benchmarks.signal real`.
+
 """
 
 
@@ -166,6 +172,12 @@ def main(arguments: list[str]) -> None:
             commands[command](kind, n, seed, path)
         case ["peers", "quick" | "full" as form, folder]:
             ranking.write(form, Path(folder), PAGE.with_name("peers.md"))
+        case ["real", folder, seeds, *names] if names and seeds.isdigit() and int(seeds):
+            known = [real.EMPLOYMENT, *STREAMS]
+            if set(names) - set(known):
+                raise SystemExit(f"Say which streams: some of {', '.join(known)}.")
+            for line in real.table(Path(folder), names, range(FIRST, FIRST + int(seeds))):
+                print(line, flush=True)
         case [] | ["quick" | "full"] | ["quick" | "full", _]:
             form = arguments[0] if arguments else "quick"
             write(form, Path(arguments[1]) / PAGE.name if len(arguments) > 1 else PAGE)

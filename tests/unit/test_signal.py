@@ -8,9 +8,12 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from benchmarks.signal import contest, exchange, interval
+from benchmarks.design.streams import Stream
+from benchmarks.signal import contest, exchange, interval, real
 from benchmarks.signal.worlds import Drift, World, drifting, null
-from monitor.source import NumericValues
+from monitor.outcome import Task
+from monitor.reference import cut_timeline
+from monitor.source import Batch, NumericValues
 
 
 def test_a_seed_decides_all_rows_and_another_seed_other_ones() -> None:
@@ -127,3 +130,32 @@ def test_scores_of_a_tool_are_read_back(tmp_path: Path) -> None:
     found = contest.read_scores("river", tmp_path)
     assert found == [contest.Score(series=("adwin", "x"), window=3, score=2.5, flagged=True)]
     assert contest.defaults(found) == [(3, "x")]
+
+
+def test_a_shuffled_stream_keeps_its_times_and_moves_whole_rows() -> None:
+    world = null("iid", 40, 1, 5)
+    batch = next(world.parts())[2]
+    windows, place = cut_timeline(batch.time, world.spec)
+    stream = Stream(
+        name="s",
+        task=Task.BINARY,
+        spec=world.spec,
+        batch=batch,
+        windows=windows,
+        place=place,
+        trained=20,
+        fitted=15,
+        per_month=30,
+        upstreams={},
+    )
+    other = real.shuffled(stream, 1).batch
+
+    def rows(of: Batch) -> list[tuple[float, float]]:
+        values = of.columns["normal0"]
+        assert isinstance(values, NumericValues)
+        assert of.score is not None
+        return list(zip(values.values.tolist(), of.score.tolist(), strict=True))
+
+    assert (other.time == batch.time).all()
+    assert rows(other) != rows(batch)
+    assert sorted(rows(other)) == sorted(rows(batch))
