@@ -17,6 +17,7 @@ from monitor.notification import Notification
 from monitor.outcome import OutcomeProfile, Task
 from monitor.reference import Reference, build_reference
 from monitor.source import Batch, CategoryValues, ColumnFault, Reading, concatenate
+from monitor.stats.multiplicity import adjusted
 from tests.unit.outcomes import SPEC, window
 
 GROUPS = ("a", "b", "c")
@@ -142,6 +143,16 @@ def test_equal_treatment_breaks_nothing_at_the_level_of_the_budget() -> None:
         for day in range(100, 500)
     ]
     assert sum(flagged) <= 10, f"{sum(flagged)} of 400 at q = {Budget().q:.4f}"
+
+
+def test_all_groups_and_rates_that_alert_are_corrected_for_together() -> None:
+    *_, last = judge(Fairness(slices=["group"]), 28, FAIR)
+    alerting = [f for f in last.findings if f.family]
+    assert {(f.slice["group"], f.statistic) for f in alerting} == {
+        (group, rate) for group in ("b", "c") for rate in ("tpr", "fpr")
+    }
+    assert [f.p_adjusted for f in alerting] == pytest.approx(adjusted([f.p_value or 0.0 for f in alerting]))
+    assert [f.p_adjusted for f in alerting] != pytest.approx([f.p_value for f in alerting])
 
 
 def test_the_reference_group_is_the_largest_or_the_one_that_is_named() -> None:
