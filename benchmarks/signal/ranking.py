@@ -184,7 +184,8 @@ and one limit is set for all columns of a tool.
 
 {few}"""
 FEW = """{seeds} streams per cell and {clean} clean windows are **too few to rank anybody**: this form only shows that
-everything runs. Use `full` for figures.
+everything runs. Use `full` for figures. Ours is not tuned: where its share below is above another's, the delays are not
+at an equal rate, to our advantage.
 
 """
 
