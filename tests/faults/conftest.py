@@ -10,6 +10,9 @@ import pytest
 
 from tests.faults.measurement import Measurement, append
 
+# Imported where replicas are forked and nowhere else: it lets its process import no heavy package any more.
+collect_ignore = ["nursery.py"]
+
 
 @pytest.fixture
 def measured(pytestconfig: pytest.Config) -> Callable[..., None]:
