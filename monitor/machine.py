@@ -61,6 +61,8 @@ def step(
     bad = any(HARM[finding.verdict] > 0 for finding in findings)
     verdicts = _verdicts(alert, bad)
     if not tracks and not verdicts and (alert is None or alert.state in ENDED):
+        if alert is not None and alert.tracks:
+            alert = replace(alert, memory={**alert.memory, "tracks": {}})
         return Step(alert=alert)
     moment = Moment(rules=rules, window=window, pace=pace, now=now)
     return _settle(

@@ -133,7 +133,7 @@ def walk(
         for name in [name for name, track in owed.items() if datetime.fromisoformat(track["open"]) <= start]:
             track = owed.pop(name)
             if not now.get(name, {}).get("open"):
-                now[name] = {**track, "history": [], "clean": 0}
+                now[name] = {**track, "history": now.get(name, {}).get("history", []), "clean": 0}
         now, fresh = move(now, judged.findings, rules, judged.window)
         opened.update(fresh)
         if any(HARM[finding.verdict] > 0 for finding in judged.findings):

@@ -137,6 +137,30 @@ class Alerts(RuleBasedStateMachine):
 TestAlerts = Alerts.TestCase
 TestAlerts.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
+def test_judging_a_window_again_with_the_same_result_changes_nothing_at_all() -> None:
+    machine = Machine()
+    machine.see()
+    machine.see()
+    machine.revise(0, finding(Verdict.WARNING))
+    machine.revise(1, finding(Verdict.WARNING))
+    before = machine.alert
+    assert before is not None
+    assert before.is_open
+    assert machine.revise(1, finding(Verdict.WARNING)) == []
+    assert machine.alert == before
+
+
+def test_what_good_windows_wiped_out_is_not_kept_with_an_ended_alert() -> None:
+    machine = Machine("score", AlertRules(recover=2))
+    machine.see()
+    machine.revise(0, finding(Verdict.WARNING, subject="a"), finding(Verdict.CRITICAL, subject="b"))
+    for _ in range(4):
+        machine.see(*GOOD)
+    assert machine.alert is not None
+    assert machine.alert.state is AlertState.RESOLVED
+    assert machine.alert.tracks == {}
+
+
 marks = st.lists(st.sampled_from(".wc?"), min_size=1, max_size=12)
 
 
