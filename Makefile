@@ -8,6 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 UV ?= $(shell command -v uv)
 ARGS ?=
 IMAGE ?= drift-monitor
+ENGINE ?= $(shell for e in docker podman buildah; do $$e info >/dev/null 2>&1 && echo $$e && break; done)
 BIN := .venv/bin
 # Debian's Python can make an environment without pip even where python3-venv is missing; then its own pip fills it.
 PIP = $$(test -x $(BIN)/pip && echo $(BIN)/pip || echo $(PYTHON) -m pip --python $(BIN)/python) --disable-pip-version-check --quiet
@@ -21,7 +22,7 @@ help:
 	@echo "make lint    ruff and mypy                make audit  known vulnerabilities of what we depend on"
 	@echo "make format  let ruff format the code"
 	@echo "make bench   run the benchmarks        make soak   run the long tests, write docs/reliability.md"
-	@echo "make image   build the container image"
+	@echo "make image   build the container images, with and without reports"
 
 demo: environment
 	$(BIN)/monitor demo $(ARGS)
@@ -49,8 +50,12 @@ soak: environment
 	$(BIN)/pytest -m "soak or short" --measured docs/reliability.jsonl $(ARGS)
 	$(BIN)/python -m tests.faults.report
 
+# docker drops no HEALTHCHECK; the others do, unless they are told to write docker's format.
 image:
-	docker build --tag $(IMAGE) .
+	@test -n "$(ENGINE)" || { echo "No docker, podman or buildah works here; install one, or say make ENGINE=/path/to/podman image." >&2; exit 2; }
+	$(ENGINE) build $(if $(findstring docker,$(ENGINE)),,--format docker) $(ARGS) --target slim --tag $(IMAGE):slim .
+	$(ENGINE) build $(if $(findstring docker,$(ENGINE)),,--format docker) $(ARGS) --tag $(IMAGE) .
+	@$(ENGINE) images $(IMAGE)
 
 # The stamp is older than what it was made from, or it is not there: only then is anything installed.
 environment: .venv/.complete

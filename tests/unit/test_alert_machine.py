@@ -137,6 +137,7 @@ class Alerts(RuleBasedStateMachine):
 TestAlerts = Alerts.TestCase
 TestAlerts.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
+
 def test_judging_a_window_again_with_the_same_result_changes_nothing_at_all() -> None:
     machine = Machine()
     machine.see()
