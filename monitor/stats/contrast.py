@@ -52,7 +52,7 @@ def share(part: float, whole: float) -> Estimate:
     """Return a share with the error of one success and one failure more (Agresti, Caffo 2000).
 
     >>> round(share(0, 60).error, 4), share(0, 60).value
-    (0.0159, 0.0)
+    (0.016, 0.0)
     """
     value, error = shares([part], [whole])
     centre = (part + 1) / (whole + 2) if whole > 0 else math.nan

@@ -83,5 +83,5 @@ def page(daemon: Daemon, path: str) -> tuple[int, dict[str, Any]]:
 
 
 def threads() -> set[str]:
-    """Return the names of the threads that are alive."""
-    return {thread.name for thread in threading.enumerate() if thread.is_alive()}
+    """Return the names of the threads that are alive and have to live on; those of single requests come and go."""
+    return {thread.name for thread in threading.enumerate() if thread.is_alive() and thread.name != "of the dispatcher"}

@@ -188,7 +188,7 @@ def test_time_that_was_cut_differently_is_stored_once(
         Worker(installation=sliding).advance(DUE)
         assert stored_rows(sliding) == 24
         widths = """SELECT DISTINCT "end" - start FROM monitor.tile WHERE part = 'inputs'"""
-        assert ask(sliding, widths) == [timedelta(minutes=15)]
+        assert ask(sliding, widths) == [timedelta(hours=1)], "hours fit into windows that step by hours, and stay"
 
 
 # --- looking again --------------------------------------------------------------------------------------------------
