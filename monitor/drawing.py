@@ -88,12 +88,11 @@ def line_chart(
     >>> line_chart("auc", [Line(name="auc", values=[None])], ["a"])
     ''
     """
-    known = [v for line in lines for series in (line.values, line.low, line.high) for v in series if _finite(v)]
+    series = [one for line in lines for one in (line.values, line.low, line.high)]
+    known = [value for one in series for value in one if value is not None and math.isfinite(value)]
     if not known:
         return ""
-    bottom, top = min(known), max(known)  # type: ignore[type-var]  # none of them is None
-    assert bottom is not None
-    assert top is not None
+    bottom, top = min(known), max(known)
     if band is not None and math.isfinite(band):
         bottom, top = min(bottom, -band), max(top, band)
     if top - bottom <= 0:
@@ -171,10 +170,6 @@ def distribution(title: str, reference: Mapping[float, float], current: Mapping[
     for tone, one, name in (("training", reference, "training"), ("first", current, "window")):
         drawn.append(f'<polyline class="{tone}" points="{points(one)}"><title>{name}</title></polyline>')
     return _svg(title, "".join(drawn), WIDTH, HEIGHT)
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def _pieces(low: Values, high: Values) -> list[tuple[int, list[tuple[float, float]]]]:
