@@ -70,12 +70,18 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
             raise HTTPException("This link is too old; the alert's page has the same button.", status_code=410)
         return found
 
-    @post("/alerts/{key:str}/acknowledge", opt=OPERATOR, sync_to_thread=True, include_in_schema=False, status_code=303)
-    def take_on(request: Asked, key: FromPath[str]) -> Redirect:
+    def operator(request: Asked) -> str:
         person = person_of(request)
         assert person is not None, "the guard lets nobody else in"
+        return person.name
+
+    def taken_on(request: Asked, key: str, at: datetime) -> Alert:
         with engine.begin() as conn:
-            alert = acknowledge(conn, key, by=person.name, at=clock())
+            return acknowledge(conn, key, by=operator(request), at=at)
+
+    @post("/alerts/{key:str}/acknowledge", opt=OPERATOR, sync_to_thread=True, include_in_schema=False, status_code=303)
+    def take_on(request: Asked, key: FromPath[str]) -> Redirect:
+        alert = taken_on(request, key, clock())
         return Redirect(f"/alerts/{quote(alert.key)}", status_code=303)
 
     @post(
@@ -87,19 +93,18 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
         tags=["deeds"],
     )
     def take_on_by_program(request: Asked, key: FromPath[str]) -> dict[str, Any]:
-        person, at = person_of(request), clock()
-        assert person is not None, "the guard lets nobody else in"
-        with engine.begin() as conn:
-            alert = acknowledge(conn, key, by=person.name, at=at)
-        until = at + ACKNOWLEDGED_FOR
-        return {"alert_key": alert.key, "episode": alert.episode, "acknowledged_by": person.name, "until": until}
+        at = clock()
+        alert = taken_on(request, key, at)
+        by = operator(request)
+        return {
+            "alert_key": alert.key, "episode": alert.episode, "acknowledged_by": by, "until": at + ACKNOWLEDGED_FOR
+        }  # fmt: skip
 
     def decided(request: Asked, identity: UUID, verdict: Verdict) -> approval.Decided:
-        person = person_of(request)
-        assert person is not None, "the guard lets nobody else in"
+        by = operator(request)
         try:
             with engine.begin() as conn:
-                return approval.decide(conn, installation, identity, verdict.state, by=person.name, at=clock())
+                return approval.decide(conn, installation, identity, verdict.state, by=by, at=clock())
         except approval.DecisionError as error:
             raise HTTPException(str(error), status_code=409 if error.known else 404) from error
 

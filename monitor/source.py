@@ -228,6 +228,21 @@ class TileFacts:
     clock_skewed: int = 0
     fingerprint: Fingerprint
 
+    @classmethod
+    def counted(
+        cls, window: Window, version: str, *, count: int, duplicates: int, late: int, skewed: int, total: int
+    ) -> TileFacts:
+        """Return the facts of ``count`` rows whose hashes sum up to ``total``, repeats of a key among them."""
+        return cls(
+            window=window,
+            version=version,
+            rows=count - duplicates,
+            duplicates=duplicates,
+            late=late,
+            clock_skewed=skewed,
+            fingerprint=Fingerprint(count=count, total=total),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class KnownTile:

@@ -25,7 +25,6 @@ from monitor.source import (
     NOTHING_KNOWN,
     Batch,
     ColumnFault,
-    Fingerprint,
     KnownTile,
     Read,
     Reading,
@@ -660,20 +659,18 @@ def _stamp(session: Session, table: TableDescription) -> str:
 
 def _facts(rows: Counted, tiles: Sequence[Window]) -> list[TileFacts]:
     """Return facts per tile and version, in order."""
-    found = []
-    for tile, version, count, total, distinct, null_ids, late, skewed, _ in rows:
-        duplicates = count - null_ids - distinct
-        found.append(
-            TileFacts(
-                window=tiles[tile],
-                version=version,
-                rows=count - duplicates,
-                duplicates=duplicates,
-                late=late,
-                clock_skewed=skewed,
-                fingerprint=Fingerprint(count=count, total=int(total)),
-            )
+    found = [
+        TileFacts.counted(
+            tiles[tile],
+            version,
+            count=count,
+            duplicates=count - null_ids - distinct,
+            late=late,
+            skewed=skewed,
+            total=int(total),
         )
+        for tile, version, count, total, distinct, null_ids, late, skewed, _ in rows
+    ]
     return sorted(found, key=lambda f: (f.window, f.version))
 
 

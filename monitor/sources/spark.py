@@ -20,7 +20,7 @@ from psycopg import sql
 from monitor.column import Layout
 from monitor.logtable import PredictionSection, SourceSection
 from monitor.section import suggestion
-from monitor.source import Batch, ColumnFault, Fingerprint, Kind, Read, Reading, SourceError, T, TileFacts
+from monitor.source import Batch, ColumnFault, Kind, Read, Reading, SourceError, T, TileFacts
 from monitor.sources.arrow import LENGTH, NORM, Decoding, Vocabulary
 from monitor.sources.logged import CHAMPION, FUTURE, joined_windows
 from monitor.sources.rows import batch_of, recipe_of
@@ -269,20 +269,18 @@ class SparkSource:
         counted = rows.groupBy("`monitor tile`", "`monitor version`").agg(
             sf.count(sf.lit(1)), sf.count(key), sf.count_distinct(key), late, skewed, print_of
         )
-        found = []
-        for tile, version, count, ids, distinct, over, before, total in map(tuple, counted.collect()):
-            duplicates = ids - distinct
-            found.append(
-                TileFacts(
-                    window=tiles[tile],
-                    version=version,
-                    rows=count - duplicates,
-                    duplicates=duplicates,
-                    late=over,
-                    clock_skewed=before,
-                    fingerprint=Fingerprint(count=count, total=int(total)),
-                )
+        found = [
+            TileFacts.counted(
+                tiles[tile],
+                version,
+                count=count,
+                duplicates=ids - distinct,
+                late=over,
+                skewed=before,
+                total=int(total),
             )
+            for tile, version, count, ids, distinct, over, before, total in map(tuple, counted.collect())
+        ]
         return sorted(found, key=lambda fact: (fact.window, fact.version))
 
     def _once(self, rows: DataFrame) -> DataFrame:
