@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
-from monitor import episode, outbox
+from monitor import episode, outbox, switchboard
 from monitor.check import Severity
 from monitor.notification import Notification, Reason, hook_name
 from monitor.recommendation import Action, Recommendation, RecommendationState
@@ -66,11 +66,24 @@ def decide(
         )
     advice = episode.load_recommendation(conn, identity)
     assert advice is not None, "it was updated in this transaction"
+    if state is RecommendationState.APPROVED:
+        _share(conn, advice, by=by)
     hook = hook_name(advice.model, "release" if advice.action in RELEASES else "retraining")
     if state is not RecommendationState.APPROVED or hook not in installation.hooks:
         return Decided(advice=advice)
     outbox.put(conn, call_for(advice, by=by, at=at), [hook])
     return Decided(advice=advice, hook=hook)
+
+
+def _share(conn: sa.Connection, advice: Recommendation, *, by: str) -> None:
+    """Give a canary the share that was approved: the next step, or none where it is rolled back."""
+    if advice.extras.get("role") != "canary":
+        return
+    share = 0.0 if advice.action is Action.ROLL_BACK else advice.extras.get("next_share")
+    circuit = switchboard.hold_circuit(conn, advice.model)
+    if share is not None and share != (circuit.share or 0.0):
+        reason = f"{advice.action} of version {advice.extras.get('candidate')} was approved"
+        switchboard.save_circuit(conn, circuit.shared(share, reason=reason, actor=by))
 
 
 def call_for(advice: Recommendation, *, by: str, at: datetime) -> Notification:

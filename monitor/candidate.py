@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import numpy as np
@@ -22,6 +23,9 @@ MARGIN = 0.05  # of the champion's mean loss that a candidate may be worse
 ALPHA = 0.05
 CLIP = 1e-6  # of probabilities in the log loss, which is bounded so
 BANDS = 10  # of the champion's score, in which differences are looked for
+USUAL_SLOW = 0.05  # share of the champion's answers that are called slow
+SLOW = 0.10  # share of a candidate's answers that may be slower than those
+MEMORY = 1.5  # times the champion's memory that a candidate's processes may take
 
 
 class Loss(StrEnum):
@@ -85,6 +89,152 @@ class Judged:
     difference: Mean | None = None
     margin: float = math.nan
     rows_needed: float = math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """What a candidate must not harm beside its losses: ``hold`` here keeps it from being promoted.
+
+    ``champion`` and ``candidate`` are the figures that are compared, ``interval`` that of the candidate's.
+    """
+
+    name: str
+    verdict: ReleaseVerdict
+    why: str
+    champion: float
+    candidate: float
+    limit: float
+    interval: Mean | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What the processes of one version take: median resident bytes, and seconds of CPU for each of its answers."""
+
+    memory: float
+    cpu: float = math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A candidate beside the champion in the logs: what was judged of it, and the time that its answers span.
+
+    ``share`` is the canary's share of the requests while these answers were given, ``next_share`` what a promotion
+    makes of it; None: it takes over.
+    """
+
+    version: str
+    role: str
+    start: datetime
+    end: datetime
+    judged: Sequence[Judged]
+    guards: Sequence[Guard] = ()
+    likeness: Likeness | None = None
+    labelled: int = 0
+    share: float | None = None
+    next_share: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Role and version, for people."""
+        return f"{self.role} {self.version}".strip()
+
+    @property
+    def verdict(self) -> ReleaseVerdict:
+        """Roll back if any loss or guard says so, promote only if none holds."""
+        verdicts = {one.verdict for one in self.judged} | {one.verdict for one in self.guards}
+        if ReleaseVerdict.ROLL_BACK in verdicts:
+            return ReleaseVerdict.ROLL_BACK
+        return ReleaseVerdict.PROMOTE if self.judged and verdicts == {ReleaseVerdict.PROMOTE} else ReleaseVerdict.HOLD
+
+    @property
+    def still(self) -> str:
+        """How many labels, and how much time at the pace until now, are still needed; empty once it is decided."""
+        waiting = [one for one in self.judged if one.verdict is ReleaseVerdict.HOLD]
+        if self.verdict is not ReleaseVerdict.HOLD or not waiting:
+            return ""
+        needed = max(one.rows_needed for one in waiting)
+        if not math.isfinite(needed):
+            return "No number of labels will decide it while the difference lies on the margin."
+        more = max(needed - self.labelled, 0)
+        pace = self.labelled / max((self.end - self.start) / timedelta(days=1), 1 / 24)
+        when = f", about {more / pace:,.1f} days at {pace:,.0f} labels a day" if pace else ", and none comes yet"
+        return f"{self.labelled:,} labels so far; about {more:,.0f} more are needed{when}, if nothing changes."
+
+
+def guard_latency(
+    champion: Floats, candidate: Floats, *, clusters: Ints | None = None, limit: float = SLOW
+) -> Guard | None:
+    """Return whether a candidate answers in time, from milliseconds per answer (NaN: unknown); None without any.
+
+    An answer is slow when it took longer than 95 % of the champion's. The share of the candidate's that are slow has
+    a confidence sequence: above ``limit`` as a whole it rolls back, and it must lie below it for a promotion. It is
+    bounded, so a single answer that took a minute decides nothing. The champion's quantile is taken as known.
+
+    >>> quick, slow = np.linspace(1, 2, 5000), np.linspace(1.5, 2.5, 5000)
+    >>> guard_latency(quick, quick).verdict.value, guard_latency(quick, slow).verdict.value
+    ('promote', 'roll back')
+    """
+    mine, known = champion[np.isfinite(champion)], np.isfinite(candidate)
+    other = candidate[known]
+    if len(mine) < FEWEST or not len(other):
+        return None
+    slow = float(np.quantile(mine, 1 - USUAL_SLOW))
+    mean = mean_of(other > slow, largest=1.0, clusters=None if clusters is None else clusters[known], alpha=ALPHA)
+    figures = (
+        f"latency {np.median(mine):.3g} → {np.median(other):.3g} ms (median), {mean.value:.1%} of {mean.rows:,} "
+        f"answers slower than {slow:.3g} ms, which {USUAL_SLOW:.0%} of the champion's are"
+    )
+    if mean.rows < FEWEST:
+        verdict, end = ReleaseVerdict.HOLD, f"{mean.rows} of {FEWEST} answers to begin with"
+    elif mean.low > limit:
+        verdict, end = ReleaseVerdict.ROLL_BACK, f"more than {limit:.0%} for certain"
+    elif mean.high < limit:
+        verdict, end = ReleaseVerdict.PROMOTE, f"less than {limit:.0%} for certain"
+    else:
+        verdict, end = ReleaseVerdict.HOLD, f"still around {limit:.0%}"
+    return Guard(
+        name="latency",
+        verdict=verdict,
+        why=f"{figures}: {end}",
+        champion=USUAL_SLOW,
+        candidate=mean.value,
+        limit=limit,
+        interval=mean,
+    )
+
+
+def guard_memory(champion: Usage | None, candidate: Usage | None, *, limit: float = MEMORY) -> Guard | None:
+    """Return whether a candidate's processes fit where the champion's are; more memory holds, a person decides.
+
+    >>> guard_memory(Usage(memory=1e9), Usage(memory=2e9)).why
+    'memory 1,000 → 2,000 MB for each process (median), 2.0 times the champion, more than 1.5'
+    """
+    if champion is None or candidate is None or not champion.memory > 0 or not candidate.memory > 0:
+        return None
+    ratio = candidate.memory / champion.memory
+    cpu = ""
+    if champion.cpu > 0 and candidate.cpu > 0:
+        cpu = f"; CPU {1e3 * champion.cpu:.3g} → {1e3 * candidate.cpu:.3g} ms for each answer"
+    end = "more" if ratio > limit else "not more"
+    return Guard(
+        name="memory",
+        verdict=ReleaseVerdict.HOLD if ratio > limit else ReleaseVerdict.PROMOTE,
+        why=f"memory {champion.memory / 1e6:,.0f} → {candidate.memory / 1e6:,.0f} MB for each process (median), "
+        f"{ratio:.1f} times the champion, {end} than {limit:g}{cpu}",
+        champion=champion.memory,
+        candidate=candidate.memory,
+        limit=limit * champion.memory,
+    )
+
+
+def next_step(share: float | None, steps: Sequence[float]) -> float | None:
+    """Return the share of requests that a canary answers next, None where it takes over.
+
+    >>> next_step(0.01, [0.01, 0.1, 0.5]), next_step(0.5, [0.01, 0.1, 0.5]), next_step(None, [])
+    (0.1, None, None)
+    """
+    return next((step for step in sorted(steps) if step > (share or 0.0)), None)
 
 
 def likeness(champion: Answers, candidate: Answers) -> Likeness:

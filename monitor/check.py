@@ -256,6 +256,8 @@ class Evidence:
     """Local dates (ISO) that get a season slot of their own."""
     samples: Mapping[str, Any] = field(default_factory=dict)
     """Process samples by process name, for the resource check."""
+    examined: Mapping[str, Any] = field(default_factory=dict)
+    """What was found out for single checks beside the window's rows, by check name; see ``examination``."""
     has_outcomes: bool = False
     """Whether an outcome feed is configured at all."""
     listed_values: Listed = field(default_factory=dict)

@@ -43,7 +43,6 @@ INACTIVE: tuple[str, ...] = (
     "models.*.source.limits.max_readers",
     "models.*.source.limits.replica_url",
     "models.*.source.limits.sample",
-    "models.*.checks.comparison",
     "models.*.checks.concept",
     "models.*.checks.leakage",
     "models.*.checks.multivariate",

@@ -97,10 +97,12 @@ class RetrainingSection(Section):
 
 
 class ReleaseSection(Section):
-    """Whom to tell when a release is approved."""
+    """How a candidate takes over, and whom to tell when that is approved."""
 
     approval: Literal["human"] = "human"
     """Who approves; a person always does."""
+    steps: tuple[float, ...] = ()
+    """Shares of the requests that a canary answers, one after the other, before it takes over."""
     webhook: SecretWebAddress | None = None
     """Address that is called, signed, once a release is approved."""
     webhook_file: Text | None = None
@@ -109,3 +111,13 @@ class ReleaseSection(Section):
     """Key with which the call is signed."""
     webhook_secret_file: Text | None = None
     """File with webhook_secret."""
+
+    @field_validator("steps")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        for position, share in enumerate(value):
+            if not 0 < share < 1:
+                raise refusal("must be a share above 0 and below 1, such as 0.05", position)
+            if position and share <= value[position - 1]:
+                raise refusal("must be larger than the share before it", position)
+        return value

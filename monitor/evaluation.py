@@ -18,6 +18,7 @@ from monitor.announcement import announce
 from monitor.check import Evidence, Performance, Stage, run_checks
 from monitor.decision import Decision, Rules, State, decide
 from monitor.disclosure import Disclosure
+from monitor.examination import examine
 from monitor.failpoint import Failpoint, reach
 from monitor.installation import CODE_VERSION, Installation, Monitored
 from monitor.intervention import intervene
@@ -28,10 +29,12 @@ from monitor.proof import Proof, ProofRequest
 from monitor.reading import Rows, read_rows, stored
 from monitor.recommendation import RecommendationState
 from monitor.reference import Reference
+from monitor.release import advise as advise_release
 from monitor.silence import silence_of
 from monitor.window import Window, WindowSpec
 
 CHAMPION = "champion"
+SCHEDULED = "scheduled"
 LATE = "late"  # kind of a run that changed rows have caused: alerts follow it, unlike what somebody asks for
 MEMORIES = 30  # windows whose memories are kept at least, so that a person can have one judged again
 EPISODES = 120  # windows back in which checks may know of past alerts
@@ -72,6 +75,8 @@ def evaluate(
         newest = ledger.last_window(conn, watched.name, CHAMPION, run.part, states=["done"])
         forward = newest is None or newest.start < run.window.start
         later = None if forward or run.kind != LATE else later_windows(conn, watched, run, evidence)
+    if forward and run.kind == SCHEDULED and not quiet:
+        evidence = replace(evidence, examined=examine(installation, watched, evidence, now=now))
     judgements = dict(run_checks(watched.checks, evidence))
 
     def conclude(state: State) -> Decision:
@@ -112,6 +117,7 @@ def evaluate(
         if not quiet:
             announce(conn, installation, decision, revision=run.revision)
             intervene(conn, installation, watched, before=current.alerts, changed=decision.alerts, now=now)
+            advise_release(conn, installation, watched, evidence.examined.get("comparison"), now=now)
         reach(Failpoint.SAVING)
     reach(Failpoint.COMMITTED)
     return Evaluated(decision=decision, rows=rows.reading.rows, transferred=rows.transferred, alerts=state.alerts)

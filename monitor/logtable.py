@@ -189,6 +189,8 @@ class SourceSection(Section):
     """Column with the version of the model that answered."""
     role: Text | None = None
     """Column with champion, shadow or canary."""
+    latency: Text | None = None
+    """Column with the milliseconds that the answer took; the built-in log has one."""
     features: Features = "auto"
     """`auto`, or feature → {column or json, type}; `name: numeric` is short for a column of that name."""
     prediction: PredictionSection
@@ -228,6 +230,11 @@ class SourceSection(Section):
             # One statement then serves labels in a table of their own and labels in the log itself.
             implied = BUILTIN_OUTCOME if builtin else {key: given.get(key) for key in ("table", "id")}
             outcome.update({key: place for key, place in implied.items() if outcome.get(key) is None})
+
+    @property
+    def latency_column(self) -> str | None:
+        """The column with the milliseconds of an answer."""
+        return "latency_ms" if self.builtin and self.latency is None else self.latency
 
     @property
     def attributes(self) -> tuple[str, ...]:

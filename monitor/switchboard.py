@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -43,3 +44,12 @@ def save_circuit(conn: sa.Connection, circuit: Circuit) -> None:
     values = storable({name: getattr(circuit, name) for name in COLUMNS})
     # Not now(), the begin of the transaction: a change that waited for another one came after it.
     conn.execute(sa.insert(events).values(**values, at=sa.func.clock_timestamp()))
+
+
+def share_since(conn: sa.Connection, model: str) -> datetime | None:
+    """Return when the canary got the share that it has; None where nobody ever gave it one."""
+    before = sa.func.lag(events.c.share).over(order_by=(events.c.at, events.c.event_id))
+    changes = sa.select(events.c.at, events.c.share, before.label("before")).where(events.c.model == model).subquery()
+    query = sa.select(sa.func.max(changes.c.at)).where(changes.c.share.is_distinct_from(changes.c.before))
+    found: datetime | None = conn.scalar(query)
+    return found

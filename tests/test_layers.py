@@ -42,6 +42,8 @@ TOP = {
     "announcement",
     "intervention",
     "release",
+    "pairing",
+    "examination",
     "evaluation",
     "reading",
     "recheck",

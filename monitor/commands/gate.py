@@ -19,10 +19,10 @@ from monitor import candidate as candidates
 from monitor import gate as gates
 from monitor.candidate import Answers
 from monitor.command import CommandError, ConfigOption, ExitCode, JsonOption, configuration, console, plain, say
-from monitor.commands.compare import losses_of
 from monitor.gate import Columns, Floats, Outcome, Predict, Section
 from monitor.installation import Monitored, opened
 from monitor.outcome import Task
+from monitor.pairing import losses_of
 from monitor.sources.frame import FrameError, labels, read_file
 
 CODES = {Outcome.PASS: ExitCode.OK, Outcome.FAIL: ExitCode.WARNING, Outcome.UNCLEAR: ExitCode.UNCLEAR}

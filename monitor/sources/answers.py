@@ -18,9 +18,11 @@ from monitor.sources.catalog import ColumnDescription, TableDescription, Unknown
 from monitor.sources.labels import meaning
 from monitor.sources.logged import Log
 from monitor.sources.selection import Place, find, missing_column, text
+from monitor.window import Window
 
 MOST = 200_000
 """Requests of one role that are compared; the newest are taken."""
+CANDIDATES = ("shadow", "canary")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class LoggedAnswer:
     version: str
     score: float
     decision: float
+    latency: float = math.nan
+    """Milliseconds."""
 
 
 def read_answers(
@@ -48,17 +52,10 @@ def read_answers(
 
     `conn` is in autocommit; one statement, so one snapshot.
     """
-    table = _table(conn, source.table)
     if source.role is None:
         raise SourceError("source.role is not configured, so champion and candidate cannot be told apart; name it.")
-    log = Log(
-        table=table,
-        time=_column(table, source.time, "source.time"),
-        id=_column(table, source.id, "source.id"),
-        version=_column(table, source.version, "source.version") if source.version else None,
-        role=_column(table, source.role, "source.role"),
-        model=model if source.builtin else None,
-    )
+    log = _log(conn, source, model=model)
+    table = log.table
     conditions = [*log.mine("p", role), sql.SQL("p.{} IS NOT NULL").format(sql.Identifier(log.id.name))]
     time = sql.Identifier("p", log.time.name)
     if since is not None:
@@ -70,24 +67,75 @@ def read_answers(
     prediction = source.prediction
     score = _place(table, prediction.score or prediction.value, "source.prediction")
     label = _place(table, prediction.label, "source.prediction.label")
+    latency = _place(table, source.latency_column, "source.latency")
     statement = sql.SQL(
-        "SELECT p.{}::text, {}::timestamptz, {}, {}, {} FROM {} AS p WHERE {} ORDER BY {} DESC LIMIT {}"
+        "SELECT p.{}::text, {}::timestamptz, {}, {}, {}, {} FROM {} AS p WHERE {} ORDER BY {} DESC LIMIT {}"
     ).format(
         sql.Identifier(log.id.name),
         log.moment_of("p"),
         log.version_of("p"),
         sql.SQL("NULL") if score is None else text(score, "p"),
         sql.SQL("NULL") if label is None else text(label, "p"),
+        sql.SQL("NULL") if latency is None else text(latency, "p"),
         table.identifier,
         sql.SQL(" AND ").join(conditions),
         time,
         sql.Literal(most),
     )
     found: dict[str, LoggedAnswer] = {}
-    for key, at, of, number, word in _rows(conn, statement):
+    for key, at, of, number, word, took in _rows(conn, statement):
         value = _number(number)
-        found[key] = LoggedAnswer(at=at, version=of, score=value, decision=_decision(source, value, word))
+        decision = _decision(source, value, word)
+        found[key] = LoggedAnswer(at=at, version=of, score=value, decision=decision, latency=_number(took))
     return found
+
+
+def candidates_within(
+    conn: psycopg.Connection[Any], source: SourceSection, window: Window, *, model: str
+) -> list[tuple[str, str]]:
+    """Return (role, version) of everybody but the champion who answered within a window; raises SourceError."""
+    if source.role is None:
+        return []
+    log = _log(conn, source, model=model)
+    assert log.role is not None
+    role = sql.Identifier("p", log.role.name)
+    statement = sql.SQL(
+        "SELECT DISTINCT {}::text, {} FROM {} AS p WHERE {} AND {}::text = ANY({}) ORDER BY 1, 2"
+    ).format(
+        role,
+        log.version_of("p"),
+        log.table.identifier,
+        log.within("p", [window], window.end, None),
+        role,
+        sql.Literal(list(CANDIDATES)),
+    )
+    return [(found, version) for found, version in _rows(conn, statement)]
+
+
+def read_usage(
+    conn: psycopg.Connection[Any], *, model: str, since: datetime | None, until: datetime | None
+) -> dict[str, tuple[float, float]]:
+    """Return median resident bytes and seconds of CPU of the processes of each version, from their heartbeats."""
+    statement = sql.SQL(
+        "SELECT version, percentile_cont(.5) WITHIN GROUP (ORDER BY rss), sum(cpu) FROM ("
+        "SELECT coalesce(model_version, '') AS version, percentile_cont(.5) WITHIN GROUP (ORDER BY rss_bytes) AS rss,"
+        " max(cpu_seconds) - min(cpu_seconds) AS cpu FROM monitor.heartbeat_log WHERE model = {}"
+        " AND at >= coalesce({}::timestamptz, '-infinity') AND at < coalesce({}::timestamptz, 'infinity')"
+        " GROUP BY 1, process) AS each GROUP BY 1"
+    ).format(sql.Literal(model), sql.Literal(since), sql.Literal(until))
+    return {version: (_number(rss), _number(cpu)) for version, rss, cpu in _rows(conn, statement)}
+
+
+def _log(conn: psycopg.Connection[Any], source: SourceSection, *, model: str) -> Log:
+    table = _table(conn, source.table)
+    return Log(
+        table=table,
+        time=_column(table, source.time, "source.time"),
+        id=_column(table, source.id, "source.id"),
+        version=_column(table, source.version, "source.version") if source.version else None,
+        role=_column(table, source.role, "source.role") if source.role else None,
+        model=model if source.builtin else None,
+    )
 
 
 def read_outcomes(conn: psycopg.Connection[Any], source: SourceSection, *, model: str) -> dict[str, float]:
@@ -143,7 +191,7 @@ def _place(table: TableDescription, written: str | None, role: str) -> Place | N
     return place
 
 
-def _number(word: str | None) -> float:
+def _number(word: str | float | None) -> float:
     try:
         return float(word) if word is not None else math.nan
     except ValueError:

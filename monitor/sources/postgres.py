@@ -426,7 +426,7 @@ class PostgresSource:
         if layout is not None:
             return selection.select_layout(log.table, layout, features, keys, "p")
         section, outcome = self.section, self.section.outcome
-        named = [section.time, section.id, section.logged_at, section.version, section.role]
+        named = [section.time, section.id, section.logged_at, section.version, section.role, section.latency]
         named += section.prediction.columns().values()
         if outcome is not None and outcome.table in (None, section.table):
             named += [outcome.label, outcome.value, outcome.time, outcome.id]
