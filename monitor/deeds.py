@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ACKNOWLEDGED_FOR = timedelta(hours=72)
 NAME_LENGTH = 80
+REASON_LENGTH = 300
 
 
 class Verdict(StrEnum):
@@ -42,16 +43,46 @@ class Verdict(StrEnum):
         return RecommendationState.APPROVED if self is Verdict.APPROVE else RecommendationState.DISMISSED
 
 
-def acknowledge(conn: sa.Connection, key: str, *, by: str, at: datetime) -> Alert:
-    """Take on the alert whose key begins with ``key``; raises an error with a sentence where that cannot be."""
+class Length(StrEnum):
+    """How long a silence may be that is made with a button."""
+
+    HOURS = "two hours"
+    DAY = "a day"
+    WEEK = "a week"
+
+    @property
+    def time(self) -> timedelta:
+        """The same as a duration."""
+        return {"two hours": timedelta(hours=2), "a day": timedelta(days=1), "a week": timedelta(days=7)}[self.value]
+
+
+def found(conn: sa.Connection, key: str) -> Alert:
+    """Return the alert whose key begins with ``key``; raises an error with a sentence where there is not one."""
     try:
         alert = episode.find_alert(conn, key)
     except ValueError as ambiguous:
         raise ClientException(str(ambiguous)) from ambiguous
     if alert is None:
         raise NotFoundException(f"There is no alert {key}; the open ones are on the first page.")
+    return alert
+
+
+def acknowledge(conn: sa.Connection, key: str, *, by: str, at: datetime) -> Alert:
+    """Take on the alert whose key begins with ``key``; raises an error with a sentence where that cannot be."""
+    alert = found(conn, key)
     if not episode.acknowledge(conn, alert, by=by, at=at, until=at + ACKNOWLEDGED_FOR):
         raise HTTPException(f"Alert {alert.key[:12]} is {alert.state}, so nothing can be taken on.", status_code=409)
+    return alert
+
+
+def silence(conn: sa.Connection, key: str, length: Length, *, by: str, reason: str, at: datetime) -> Alert:
+    """Tell nobody of the alerts of this kind and model for a while; raises an error with a sentence."""
+    alert = found(conn, key)
+    why = plain(reason, REASON_LENGTH)
+    if not why:
+        raise ClientException("A silence says why, for whoever finds it; go back and fill it in.")
+    matchers = {"model": [alert.model], "family": [alert.family]}
+    episode.add_silence(conn, matchers=matchers, starts_at=at, ends_at=at + length.time, author=by, reason=why)
     return alert
 
 
@@ -61,14 +92,14 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
         return []
 
     def look(conn: sa.Connection, token: str) -> Confirmation:
-        found = confirmation.find(conn, token)
-        if found is None:
+        link = confirmation.find(conn, token)
+        if link is None:
             raise NotFoundException("This link is not known; the alert's page has the same button.")
-        if found.used_at is not None:
-            raise HTTPException(f"This link was used already, by {found.used_by}; it works once.", status_code=410)
-        if found.expires_at <= clock():
+        if link.used_at is not None:
+            raise HTTPException(f"This link was used already, by {link.used_by}; it works once.", status_code=410)
+        if link.expires_at <= clock():
             raise HTTPException("This link is too old; the alert's page has the same button.", status_code=410)
-        return found
+        return link
 
     def operator(request: Asked) -> str:
         person = person_of(request)
@@ -99,6 +130,16 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
         return {
             "alert_key": alert.key, "episode": alert.episode, "acknowledged_by": by, "until": at + ACKNOWLEDGED_FOR
         }  # fmt: skip
+
+    @post("/alerts/{key:str}/silence", opt=OPERATOR, sync_to_thread=True, include_in_schema=False, status_code=303)
+    def quiet(request: Asked, key: FromPath[str], data: Form) -> Redirect:
+        try:
+            length = Length(data.get("length", ""))
+        except ValueError as error:
+            raise ClientException(f"Say how long: {', '.join(Length)}.") from error
+        with engine.begin() as conn:
+            alert = silence(conn, key, length, by=operator(request), reason=data.get("reason", ""), at=clock())
+        return Redirect(f"/alerts/{quote(alert.key)}", status_code=303)
 
     def decided(request: Asked, identity: UUID, verdict: Verdict) -> approval.Decided:
         by = operator(request)
@@ -153,4 +194,4 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
             acknowledge(conn, str(found.subject["alert_key"]), by=by, at=at)
         return Template("confirm.html", context={"subject": found.subject, "token": token, "done": by})
 
-    return [take_on, take_on_by_program, decide, decide_by_program, ask, confirm]
+    return [take_on, take_on_by_program, quiet, decide, decide_by_program, ask, confirm]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
@@ -18,11 +19,10 @@ from monitor import history, latest, store, timeline
 from monitor.column import CategoricalColumn
 from monitor.disclosure import Disclosure
 from monitor.drawing import Cell, Line, Mark, distribution, heat_map, line_chart
-from monitor.page import LIGHT_WORDS, UTC_ZONE, figure, local, not_yet
+from monitor.page import LIGHT_WORDS, UTC_ZONE, figure, label_of, not_yet, shown
 from monitor.profile import ColumnProfile
 from monitor.reference import Reference
 from monitor.timeline import Row
-from monitor.window import Window
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -40,17 +40,7 @@ CATEGORIES = 20
 
 def handlers(installation: Installation, engine: sa.Engine) -> list[HTTPRouteHandler]:
     """Return the handlers of a model's pages."""
-
-    def zone_of(model: str) -> tzinfo:
-        watched = installation.models.get(model)
-        return UTC_ZONE if watched is None else watched.spec.zone
-
-    def label(model: str, start: datetime, end: datetime) -> str:
-        watched = installation.models.get(model)
-        return local(start, UTC_ZONE) if watched is None else watched.spec.label(Window(start=start, end=end))
-
-    def shown(name: str, model: str, **values: Any) -> Template:
-        return Template(name, context={"label": label, "zone": zone_of, "model": model, **values})
+    label = partial(label_of, installation)
 
     def standing(conn: sa.Connection, model: str) -> dict[str, Any]:
         row = next(iter(history.rows_of(conn, "model_status", model=model)), None)
@@ -71,8 +61,8 @@ def handlers(installation: Installation, engine: sa.Engine) -> list[HTTPRouteHan
             advice = history.rows_of(conn, "recommendation_history", model=model, limit=5)
             processes = [row for row in latest.processes(conn) if row["model"] == model]
         return shown(
-            "model.html", model, status=status, words=LIGHT_WORDS, runs=runs, alerts=alerts, advice=advice,
-            processes=processes, **found,
+            installation, "model.html", model=model, status=status, words=LIGHT_WORDS, runs=runs, alerts=alerts,
+            advice=advice, processes=processes, **found,
         )  # fmt: skip
 
     @get("/models/{model:str}/features/{name:path}", sync_to_thread=True, include_in_schema=False)
@@ -99,8 +89,9 @@ def handlers(installation: Installation, engine: sa.Engine) -> list[HTTPRouteHan
         listed = installation.models[model].section.source.listed_values if model in installation.models else {}
         disclosure = Disclosure(reference=reference, listed=listed)
         return shown(
+            installation,
             "feature.html",
-            model,
+            model=model,
             feature=feature,
             effects=line_chart(f"Shift of {feature} against training", [line], names, marks=marks, band=smallest),
             smallest=smallest,
@@ -116,7 +107,8 @@ def handlers(installation: Installation, engine: sa.Engine) -> list[HTTPRouteHan
         with engine.connect() as conn:
             standing(conn, model)
             rows = timeline.runs(conn, model, most=RUNS, until=before)
-        return shown("runs.html", model, runs=rows, older=rows[-1]["window_start"] if len(rows) == RUNS else None)
+        older = rows[-1]["window_start"] if len(rows) == RUNS else None
+        return shown(installation, "runs.html", model=model, runs=rows, older=older)
 
     return cast(list[HTTPRouteHandler], [overview, feature, runs])
 

@@ -1,23 +1,23 @@
-"""The status page: where each model stands, its last windows, its open alerts; a page for each alert; reports."""
+"""The status page: where each model stands, its last windows, its open alerts; reports."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from litestar import Response, get
-from litestar.exceptions import ClientException, NotFoundException
+from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath
 from litestar.response import Template
 
 from monitor import history, latest
-from monitor.episode import find_alert
 from monitor.window import Window
 
 if TYPE_CHECKING:
@@ -30,13 +30,21 @@ if TYPE_CHECKING:
 UTC_ZONE = ZoneInfo("UTC")
 WINDOWS = 10
 ALERTS = 50
-EVENTS = 200
 LIGHT_ORDER = {"red": 0, "yellow": 1, "grey": 2, "green": 3}
 LIGHT_WORDS = {
     "red": "act now",
     "yellow": "needs attention",
     "grey": "could not tell",
     "green": "nothing found",
+}
+#: Whether to retrain, by the action that is advised; what forbids it comes first.
+RETRAINING = {
+    "INVESTIGATE_DATA": "not yet: look into the data first",
+    "ROLL_BACK": "not yet: roll back first",
+    "GET_LABELS": "not yet: too few labels to tell",
+    "INSUFFICIENT_DATA": "not yet: too little data to tell",
+    "RETRAIN": "yes, it is advised",
+    "RECALIBRATE": "no need: recalibrating is enough",
 }
 #: A report's scripts may draw it and nothing more: they run without an origin and without a network.
 REPORT_POLICY = (
@@ -47,17 +55,6 @@ REPORT_POLICY = (
 
 def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], datetime]) -> list[HTTPRouteHandler]:
     """Return the handlers of the pages."""
-
-    def zone_of(model: str) -> tzinfo:
-        watched = installation.models.get(model)
-        return UTC_ZONE if watched is None else watched.spec.zone
-
-    def label_of(model: str, start: datetime, end: datetime) -> str:
-        watched = installation.models.get(model)
-        return local(start, UTC_ZONE) if watched is None else watched.spec.label(Window(start=start, end=end))
-
-    def shown(name: str, **values: Any) -> Template:
-        return Template(name, context={"label": label_of, "zone": zone_of, "now": clock(), **values})
 
     @get("/", sync_to_thread=True, include_in_schema=False)
     def index() -> Template:
@@ -76,31 +73,10 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
                 }
                 for row in rows
             ]
-        return shown("index.html", models=models, words=LIGHT_WORDS)
-
-    @get("/alerts/{key:str}", sync_to_thread=True, include_in_schema=False)
-    def alert(key: FromPath[str], episode: Annotated[int | None, QueryParameter(ge=1)] = None) -> Template:
-        with engine.connect() as conn:
-            try:
-                found = find_alert(conn, key)
-            except ValueError as ambiguous:
-                raise ClientException(str(ambiguous)) from ambiguous
-            if found is None:
-                raise NotFoundException(f"There is no alert {key}; the open ones are on the first page.")
-            episodes = history.rows_of(conn, "alert_history", alert_key=found.key, limit=EVENTS)
-            episodes.sort(key=lambda one: -one["episode"])
-            chosen = [one for one in episodes if episode in (None, one["episode"])]
-            if not chosen:
-                raise NotFoundException(f"Alert {key} has no episode {episode}.")
-            one = chosen[0]
-            same = {"alert_key": found.key, "episode": one["episode"]}
-            events = history.rows_of(conn, "alert_events", limit=EVENTS, **same)
-            reports = [
-                report
-                for report in history.reports_of(conn, one["model"])
-                if report["alert_key"] == found.key and report["episode"] in (None, one["episode"])
-            ]
-        return shown("alert.html", alert=one, events=events, reports=reports, episodes=episodes)
+            for one in models:
+                one["unseen"] = [each for each in one["windows"] if not (each["state"] == "done" and each["judged"])]
+                one["retraining"] = retraining(one["advice"])
+        return shown(installation, "index.html", models=models, words=LIGHT_WORDS, now=clock())
 
     @get("/reports/{report_id:uuid}", sync_to_thread=True, include_in_schema=False)
     def report(report_id: FromPath[UUID]) -> Response[bytes]:
@@ -114,7 +90,24 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
         headers = {"Content-Security-Policy": REPORT_POLICY}
         return Response(bytes(body), media_type="text/html; charset=utf-8", headers=headers)
 
-    return cast(list[HTTPRouteHandler], [index, alert, report])
+    return cast(list[HTTPRouteHandler], [index, report])
+
+
+def shown(installation: Installation, name: str, **values: Any) -> Template:
+    """Return a page; its template may name windows and zones as each model's configuration does."""
+
+    def zone(model: str) -> tzinfo:
+        watched = installation.models.get(model)
+        return UTC_ZONE if watched is None else watched.spec.zone
+
+    label = partial(label_of, installation)
+    return Template(name, context={"label": label, "zone": zone, **values})
+
+
+def label_of(installation: Installation, model: str, start: datetime, end: datetime) -> str:
+    """Return a window as people name it, in its model's time zone."""
+    watched = installation.models.get(model)
+    return local(start, UTC_ZONE) if watched is None else watched.spec.label(Window(start=start, end=end))
 
 
 def not_yet(model: str) -> dict[str, Any]:
@@ -122,6 +115,16 @@ def not_yet(model: str) -> dict[str, Any]:
     columns = ("since", "worst_subject", "worst_effect", "cost_per_day_above_training", "currency", "last_window_end")
     empty = dict.fromkeys((*columns, "next_due_at", "open_recommendation", "reference_id", "reference_age"))
     return {"model": model, "light": "grey", "open_alerts": 0, **empty}
+
+
+def retraining(advice: Sequence[Mapping[str, Any]]) -> str:
+    """Return in a few words whether open advice speaks for retraining, the most cautious piece first.
+
+    >>> retraining([]), retraining([{"action": "RETRAIN"}, {"action": "INVESTIGATE_DATA"}])
+    ('nothing speaks for it', 'not yet: look into the data first')
+    """
+    actions = {str(one["action"]) for one in advice}
+    return next((words for action, words in RETRAINING.items() if action in actions), "nothing speaks for it")
 
 
 def file_of(path: str | None, folder: Path) -> bytes | None:

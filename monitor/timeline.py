@@ -58,6 +58,12 @@ PROFILE = """
     LIMIT 1
 """
 
+WATCHED = """
+    SELECT DISTINCT column_name
+    FROM monitor.drift_metrics
+    WHERE model = %(model)s AND role = 'champion' AND window_start >= %(since)s AND column_name = ANY(%(names)s)
+"""
+
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 
@@ -85,6 +91,11 @@ def marks(conn: sa.Connection, model: str, *, since: datetime) -> Rows:
 def last_profile(conn: sa.Connection, model: str, column: str, *, since: datetime) -> Row | None:
     """What a column looked like in the last window in which it had values, else in the last; None without a profile."""
     return next(iter(_ask(conn, PROFILE, model=model, column=column, since=since)), None)
+
+
+def watched(conn: sa.Connection, model: str, names: Sequence[str], *, since: datetime) -> set[str]:
+    """Return which of some names are columns that have a page."""
+    return {row["column_name"] for row in _ask(conn, WATCHED, model=model, names=list(names), since=since)}
 
 
 def _ask(conn: sa.Connection, statement: str, **values: Any) -> Rows:

@@ -30,7 +30,7 @@ from litestar.response import Redirect, Template
 from litestar.template import TemplateConfig
 from litestar.types import Message, Scope
 
-from monitor import api, deeds, entrance, model_page, page, schema
+from monitor import alert_page, api, deeds, entrance, model_page, page, schema, service_page
 from monitor.entrance import OPEN
 from monitor.failure import exit_code, reason
 from monitor.health import Health
@@ -105,6 +105,8 @@ def create_app(
         route_handlers=[
             *page.handlers(installation, engine, clock),
             *model_page.handlers(installation, engine),
+            *alert_page.handlers(installation, engine, clock),
+            *service_page.handlers(installation, engine, clock),
             *entrance.handlers(settings, clock),
             *deeds.handlers(installation, engine, clock),
             api.router(installation, engine),

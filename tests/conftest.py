@@ -31,7 +31,8 @@ _numbers = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take the file to which fault tests write what they measured."""
+    """Take where fault tests write what they measured, and browser tests what they saw."""
+    parser.addoption("--pictures", metavar="FOLDER", help="let tests/browser write pictures of what it sees there")
     parser.addoption("--measured", metavar="FILE", help="append what tests/faults measured to this file, as JSON lines")
 
 

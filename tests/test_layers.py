@@ -59,6 +59,8 @@ TOP = {
     "web",
     "page",
     "model_page",
+    "alert_page",
+    "service_page",
     "entrance",
     "deeds",
     "api",

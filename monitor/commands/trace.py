@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Annotated, Any
 
-import psycopg
 import typer
 
-from monitor import history
 from monitor.command import ConfigOption, ExitCode, Format, JsonOption, configuration, console, plain, say, show
-from monitor.installation import Installation, Monitored, opened
-from monitor.source import SourceError
-from monitor.sources.logged import CHAMPION
-from monitor.sources.lookup import LoggedRequest, find_outcomes, find_request
-from monitor.sources.session import connect
+from monitor.installation import opened
+from monitor.tracing import traced
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,7 +27,7 @@ def trace(
     """Follow one request: inputs, predictions, label, windows, alerts, advice; 2 where nobody logged it."""
     with opened(configuration(config)) as installation:
         watched = [installation.model(model)] if model is not None else list(installation.models.values())
-        found = [traced for each in watched if (traced := _trace(installation, each, request_id))]
+        found = [one for each in watched if (one := traced(installation, each, request_id))]
     if as_json:
         print(json.dumps(found, default=plain, indent=2, ensure_ascii=False))
     if not found:
@@ -41,47 +35,14 @@ def trace(
         say(f"No row with the id {request_id} is in the logs of {names}; look for another id, or log it.")
         return ExitCode.UNCLEAR
     if not as_json:
-        for traced in found:
-            _print(traced)
+        for one in found:
+            _print(one)
     return ExitCode.OK
 
 
-def _trace(installation: Installation, watched: Monitored, request_id: str) -> dict[str, Any] | None:
-    source = watched.section.source
-    try:
-        with connect(installation.source_dsn(watched.section), autocommit=True) as conn:
-            requests = find_request(conn, source, request_id, model=watched.name)
-            outcomes = find_outcomes(conn, source, request_id, model=watched.name)
-    except psycopg.OperationalError as error:
-        raise SourceError(f"The logs of {watched.name} cannot be read: {_first_line(error)}.") from error
-    if not requests and not outcomes:
-        return None
-    with installation.engine.begin() as conn:
-        predictions = [
-            {**asdict(request), **_judged(conn, watched.name, request)}
-            for request in sorted(requests, key=lambda request: request.role != CHAMPION)
-        ]
-    return {
-        "model": watched.name,
-        "request_id": request_id,
-        "predictions": predictions,
-        "outcomes": [asdict(outcome) for outcome in outcomes],
-    }
-
-
-def _judged(conn: Any, model: str, request: LoggedRequest) -> dict[str, Any]:
-    if request.occurred_at is None:
-        return {"windows": [], "findings": [], "alerts": [], "recommendations": []}
-    return history.judged(conn, model=model, role=request.role, at=request.occurred_at)
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def _print(traced: Mapping[str, Any]) -> None:
+def _print(one: Mapping[str, Any]) -> None:
     """Print what is known, from the inputs to the advice, and say what is missing."""
-    model, predictions = traced["model"], traced["predictions"]
+    model, predictions = one["model"], one["predictions"]
     rows = [
         {
             "role": each["role"],
@@ -93,11 +54,11 @@ def _print(traced: Mapping[str, Any]) -> None:
         }
         for each in predictions
     ]
-    _table(rows, f"{model}: predictions of {traced['request_id']}", "only a label was logged, no prediction")
+    _table(rows, f"{model}: predictions of {one['request_id']}", "only a label was logged, no prediction")
     if predictions:
         features = predictions[0]["features"]
         _table([{"feature": name, "value": value} for name, value in features.items()], "inputs", "none was logged")
-    _table(traced["outcomes"], "outcomes, the newest first", "none is known yet")
+    _table(one["outcomes"], "outcomes, the newest first", "none is known yet")
     seen: set[tuple[str, Any]] = set()
     for each in predictions:
         if (each["role"], each["occurred_at"]) in seen:
