@@ -66,8 +66,14 @@ def fill(dsn: str, rows: int, *, numbers: list[str] = NUMBERS, texts: list[str] 
         conn.execute("VACUUM ANALYZE labels")
 
 
-def train(installation: Installation, *, numbers: list[str] = NUMBERS, texts: list[str] = TEXTS) -> None:
-    """Store a training profile of thirty days before FIRST."""
+def train(
+    installation: Installation,
+    *,
+    numbers: list[str] = NUMBERS,
+    texts: list[str] = TEXTS,
+    slices: tuple[str, ...] = (),
+) -> None:
+    """Store a training profile of thirty days before FIRST, groups of some texts apart."""
     rng = np.random.default_rng(0)
     n = 30 * 24 * 20
     columns = {name: NumericValues(values=rng.random(n) * 100, missing=np.zeros(n, bool)) for name in numbers}
@@ -84,10 +90,19 @@ def train(installation: Installation, *, numbers: list[str] = NUMBERS, texts: li
         columns={**columns, **categories},
         score=p,
         label=(rng.random(n) < p).astype(float),
+        attributes={name: categories[name] for name in slices},
     )
     spec = installation.model("m").spec
     reference = build_reference(
-        batch, model="m", version="1", task=Task.BINARY, spec=spec, created_at=FIRST, rows=n, source="a benchmark"
+        batch,
+        model="m",
+        version="1",
+        task=Task.BINARY,
+        spec=spec,
+        created_at=FIRST,
+        rows=n,
+        source="a benchmark",
+        slices=[(name,) for name in slices],
     )
     with installation.engine.begin() as conn:
         store.save_reference(conn, model="m", body=reference.to_bytes(), active_from=FIRST, rows=n)

@@ -14,7 +14,7 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEv
 
 from monitor import episode, retention, schema, store, web
 from monitor.clock import SteadyScheduler
-from monitor.compaction import compact
+from monitor.compaction import compact, pack, thin
 from monitor.deadman import EVERY as SIGN_OF_LIFE
 from monitor.deadman import Deadman
 from monitor.dispatcher import Dispatcher
@@ -150,9 +150,11 @@ class Daemon:
             retention.ensure_partitions(conn, now)
         with installation.engine.begin() as conn:
             keep = config.retention
-            retention.forget(conn, now, {name: getattr(keep, name) for name in type(keep).model_fields})
+            retention.forget(conn, now, {name: getattr(keep, name) for name in retention.SETTINGS})
         for watched in installation.models.values():
-            compact(installation, watched)
+            compact(installation, watched, now=now)
+            thin(installation, watched, keep=keep.ok_findings)
+        pack(installation, now=now)
 
     def observe(self, vitals: Vitals) -> None:
         """Measure one serving process; wake the dispatcher if people are to hear of it."""

@@ -248,6 +248,8 @@ def history_of(
             if not tile.rows:
                 continue
             window = plain.containing(tile.start)
+            if tile.end > window.end:
+                continue  # of long ago: it holds several windows, and none of them alone
             grouped.setdefault(window, []).append(OutcomeProfile.from_bytes(layout, tile.body))
         return [(window, OutcomeProfile.total(layout, parts)) for window, parts in sorted(grouped.items())]
 

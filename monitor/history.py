@@ -138,7 +138,7 @@ AROUND_A_MOMENT = {
                 count(*) FILTER (WHERE f.verdict = 'critical') AS critical,
                 count(*) FILTER (WHERE f.verdict = 'warning') AS warning,
                 count(*) FILTER (WHERE f.verdict = 'inconclusive') AS inconclusive,
-                count(*) FILTER (WHERE f.verdict = 'ok') AS ok
+                count(*) FILTER (WHERE f.verdict = 'ok') + coalesce(r.findings_thinned, 0) AS ok
             FROM monitor.finding_history AS f
             WHERE f.model = r.model AND f.role = r.role
                 AND f.window_start = r.window_start AND f.window_end = r.window_end

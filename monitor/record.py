@@ -60,7 +60,7 @@ def stamp(run: Run, slice_: Slice) -> dict[str, Any]:
 def save_findings(conn: sa.Connection, run: Run, findings: Iterable[Finding], *, evaluated_at: datetime) -> int:
     """Append findings; returns how many. Two of one check with the same subject, statistic and reference are an error.
 
-    Reference, configuration and code are those of the run. What has no column of its own is in ``extras``.
+    Reference, configuration and code are told by the run. What has no column of its own is in ``extras``.
     """
     key = stamp(run, EVERYTHING)
     return copy_rows(
@@ -73,9 +73,6 @@ def save_findings(conn: sa.Connection, run: Run, findings: Iterable[Finding], *,
                 "check_name": finding.check,
                 "threshold_source": finding.threshold_source or None,
                 "extras": extras_of(finding),
-                "reference_id": run.reference_id,
-                "config_hash": run.config_hash,
-                "code_version": run.code_version,
                 "evaluated_at": evaluated_at,
             }
             for finding in findings
@@ -186,7 +183,6 @@ def save_column_statistics(
                 **key,
                 **{name: getattr(one, name) for name in names},
                 "column_name": one.column,
-                "reference_id": run.reference_id,
                 "thresholds": (thresholds or {}).get(one.column, {}),
             }
             for one in statistics
@@ -232,7 +228,7 @@ def column_profile(name: str, column: ColumnProfile, disclosure: Disclosure) -> 
         "stddev": math.sqrt(column.variance),
         "min": column.minimum,
         "max": column.maximum,
-        "quantiles": {str(level): column.quantile(level) for level in QUANTILES},
+        "quantiles": {str(level): float(f"{column.quantile(level):.6g}") for level in QUANTILES},
     }
 
 

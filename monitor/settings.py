@@ -348,6 +348,8 @@ class RetentionSection(Section):
     """Profiles of pieces of time."""
     findings: PositiveDuration = timedelta(days=3 * 365)
     """Judgements."""
+    ok_findings: PositiveDuration = timedelta(days=30)
+    """Judgements that were ok and belong to no alert or recommendation; at least those of the last 400 windows stay."""
     samples: PositiveDuration = timedelta(days=90)
     """Samples of rows."""
     logs: PositiveDuration = timedelta(days=90)

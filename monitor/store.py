@@ -325,22 +325,54 @@ def schedule_tiles(conn: sa.Connection, tiles: Sequence[StoredTile]) -> None:
     )
 
 
-SETTLED_HOURS = sa.text("""
-    SELECT reference_id, date_trunc('hour', start AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS hour
-    FROM monitor.tile
-    WHERE model = :model AND role = :role AND part = :part AND slice = '{}' AND "end" - start < interval '1 hour'
-    GROUP BY 1, 2
-    HAVING bool_and(next_check_at IS NULL)
-    ORDER BY 1, 2
+SETTLED_SPANS = sa.text("""
+    SELECT reference_id, span AT TIME ZONE :zone AS starts,
+        (span + CAST('1 ' || :unit AS interval)) AT TIME ZONE :zone AS ends
+    FROM (
+        SELECT DISTINCT reference_id, start, "end", recipe, next_check_at IS NULL AS settled,
+            date_trunc(:unit, start AT TIME ZONE :zone) AS span
+        FROM monitor.tile
+        WHERE model = :model AND role = :role AND part = :part AND slice = '{}'
+            AND "end" <= coalesce(CAST(:before AS timestamptz), 'infinity')
+    ) AS piece
+    GROUP BY reference_id, span
+    HAVING count(*) > 1 AND bool_and(settled) AND count(DISTINCT recipe) = 1 AND count(DISTINCT start) = count(*)
+        AND min(start) = span AT TIME ZONE :zone
+        AND max("end") = (span + CAST('1 ' || :unit AS interval)) AT TIME ZONE :zone
+        AND sum("end" - start) = max("end") - min(start)
+    ORDER BY reference_id, span
 """)
 
 
-def settled_hours(conn: sa.Connection, *, model: str, role: str, part: str) -> dict[str, list[datetime]]:
-    """The hours of UTC, by training profile, that are stored in narrower tiles which are looked at no more."""
-    found: dict[str, list[datetime]] = {}
-    for row in conn.execute(SETTLED_HOURS, {"model": model, "role": role, "part": part}):
-        found.setdefault(row.reference_id, []).append(row.hour)
+def settled_spans(
+    conn: sa.Connection, *, model: str, role: str, part: str, unit: str, zone: str, before: datetime | None = None
+) -> dict[str, list[Window]]:
+    """The hours, days or weeks of a time zone, by training profile, whose narrower tiles are all there and settled.
+
+    Those that end after ``before`` are left out.
+    """
+    found: dict[str, list[Window]] = {}
+    asked = {"model": model, "role": role, "part": part, "unit": unit, "zone": zone, "before": before}
+    for row in conn.execute(SETTLED_SPANS, asked):
+        found.setdefault(row.reference_id, []).append(Window(start=row.starts, end=row.ends))
     return found
+
+
+WIDER_TILES = sa.text("""
+    SELECT DISTINCT start, "end" FROM monitor.tile
+    WHERE model = :model AND role = :role AND part = :part AND reference_id = :reference_id AND slice = '{}'
+        AND start > :since AND start < :end AND "end" > :start AND (start < :start OR "end" > :end)
+    ORDER BY start
+""")
+
+
+def wider_tiles(
+    conn: sa.Connection, *, model: str, role: str, part: str, reference_id: str, window: Window
+) -> list[Window]:
+    """The stored pieces of time that reach beyond a window in which they are in part."""
+    asked = {"model": model, "role": role, "part": part, "reference_id": reference_id}
+    times = {"start": window.start, "end": window.end, "since": window.start - LONGEST_TILE}
+    return [Window(start=row.start, end=row.end) for row in conn.execute(WIDER_TILES, asked | times)]
 
 
 def count_recheck(conn: sa.Connection, *, model: str, role: str, part: str, day: date, **counts: float) -> None:

@@ -239,6 +239,8 @@ class RunColumns(sa.TypedColumns):
     config_hash = may(TEXT)
     code_version = may(TEXT)
     model_version = may(TEXT)
+    #: Its findings that were ok and went for their age; NULL while all are there.
+    findings_thinned = may(BIGINT)
 
 
 run = sa.Table(
@@ -262,6 +264,12 @@ run = sa.Table(
         postgresql_where=sa.text("state IN ('planned', 'running')"),
     ),
     sa.Index("ix_run_window", "model", "window_end"),
+    sa.Index(
+        "ix_run_whole",
+        "model",
+        "window_end",
+        postgresql_where=sa.text("state = 'done' AND findings_thinned IS NULL"),
+    ),
 )
 
 
@@ -316,9 +324,6 @@ class FindingColumns(Key):
     message = may(TEXT)
     n_current = may(BIGINT)
     n_reference = may(BIGINT)
-    reference_id = may(TEXT)
-    config_hash = may(TEXT)
-    code_version = may(TEXT)
     evaluated_at = must(TIME, NOW)
     extras = must(JSON, EMPTY_OBJECT)
 
@@ -366,7 +371,6 @@ class ColumnStatisticColumns(Key):
     verdict = must(TEXT)
     severity = must(TEXT)
     impact = may(FLOAT)
-    reference_id = may(TEXT)
     #: Plain thresholds that were configured, by statistic: {"population_stability_index": 0.25}.
     thresholds = must(JSON, EMPTY_OBJECT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from monitor.outcome import OutcomeLayout, OutcomeProfile, outcomes_of
 from monitor.profile import Profile, profiles_of
 from monitor.reference import with_score
 from monitor.source import Batch, Fingerprint, Ints, KnownTile, Read, TileFacts
-from monitor.window import HOUR, Window
+from monitor.window import Window
 
 #: How long after a tile was due its rows are looked at again; the last time is when late rows need not be waited for.
 CHECKS = (
@@ -137,38 +138,43 @@ def fitted(pieces: Sequence[Window], stored: Iterable[Window]) -> list[Window]:
     return sorted(found)
 
 
-def merged_hours(tiles: Iterable[Tile], merge: Callable[[Sequence[Tile]], bytes]) -> list[Tile]:
-    """Return a tile for every hour and version whose tiles are all there, narrower, settled and made alike.
+def merged_tiles(
+    tiles: Iterable[Tile], spans: Sequence[Window], merge: Callable[[Sequence[Tile]], bytes]
+) -> list[Tile]:
+    """Return a tile for every span and version whose tiles are all there, narrower, settled and made alike.
 
     ``tiles`` are of one key; ``merge`` gives the body of tiles with rows. Sums of hashes add up as rows do, so that the
-    fingerprint of an hour is that of its rows.
+    fingerprint of a span is that of its rows.
     """
-    hours: dict[Window, list[Tile]] = {}
+    starts = [span.start for span in spans]
+    parts: dict[Window, list[Tile]] = {}
     for tile in tiles:
-        start = tile.start - timedelta(minutes=tile.start.minute)
-        hours.setdefault(Window(start=start, end=start + HOUR), []).append(tile)
+        place = bisect_right(starts, tile.start) - 1
+        if place >= 0 and tile.start in spans[place]:
+            parts.setdefault(spans[place], []).append(tile)
     return [
         one
-        for hour, parts in sorted(hours.items())
-        if _is_mergeable(hour, parts)
-        for one in _merged_hour(hour, parts, merge)
+        for span, some in sorted(parts.items())
+        if _is_mergeable(span, some)
+        for one in _merged_span(span, some, merge)
     ]
 
 
-def _is_mergeable(hour: Window, parts: Sequence[Tile]) -> bool:
+def _is_mergeable(span: Window, parts: Sequence[Tile]) -> bool:
     pieces = {tile.window for tile in parts}
-    whole = sum((piece.length for piece in pieces), timedelta(0)) == hour.length and len(pieces) > 1
+    inside = all(piece.end <= span.end for piece in pieces)
+    whole = sum((piece.length for piece in pieces), timedelta(0)) == span.length and len(pieces) > 1
     settled = all(tile.next_check_at is None for tile in parts)
-    return whole and settled and len({tile.recipe for tile in parts}) == 1
+    return inside and whole and settled and len({tile.recipe for tile in parts}) == 1
 
 
-def _merged_hour(hour: Window, parts: Sequence[Tile], merge: Callable[[Sequence[Tile]], bytes]) -> Iterator[Tile]:
+def _merged_span(span: Window, parts: Sequence[Tile], merge: Callable[[Sequence[Tile]], bytes]) -> Iterator[Tile]:
     for version in sorted({tile.version for tile in parts if tile.fingerprint.count}) or [""]:
         some = [tile for tile in parts if tile.version == version]
         full = [tile for tile in some if tile.rows]
         yield replace(
             parts[0],
-            window=hour,
+            window=span,
             version=version,
             body=merge(full) if full else b"",
             fingerprint=Fingerprint(

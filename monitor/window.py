@@ -118,6 +118,19 @@ class WindowSpec:
         whole = not self.pace % HOUR and (self.width is None or not self.width % HOUR)
         return max(self.tile_width, HOUR) if whole else self.tile_width
 
+    def is_of(self, unit: CalendarUnit) -> bool:
+        """Return whether every window begins and ends with an hour, a day, a week or a month of its own calendar.
+
+        >>> WindowSpec(width=7 * DAY, step=DAY).is_of(CalendarUnit.DAY), WindowSpec(width=HOUR).is_of(CalendarUnit.DAY)
+        (True, False)
+        """
+        if self.calendar is not None:
+            wider = list(CalendarUnit)[list(CalendarUnit).index(unit) :]
+            return self.calendar in wider and not (unit is CalendarUnit.WEEK and self.calendar is CalendarUnit.MONTH)
+        assert self.width is not None
+        length = {CalendarUnit.HOUR: HOUR, CalendarUnit.DAY: DAY}.get(unit)  # weeks of widths do not begin on Mondays
+        return length is not None and not self.width % length and not self.pace % length
+
     def containing(self, moment: datetime) -> Window:
         """Return the window that contains ``moment`` (of sliding windows: the one whose last step contains it)."""
         if self.width is not None:

@@ -67,7 +67,8 @@ routes:
   - {{match: {{}}, to: [ops, team]}}
 alerts: {{k: 2, n: 3, recover: 3, repeat: {{critical: 24h}}, digest: {{every: week, to: [team]}}}}
 web: {{listen: "127.0.0.1:{page_port}", base_url: "http://127.0.0.1:{page_port}"}}
-retention: {{tiles: 100y, findings: 100y, samples: 100y, logs: 100y, reports: 100y}}    # the flights are of 2013
+# the flights are of 2013
+retention: {{tiles: 100y, findings: 100y, ok_findings: 100y, samples: 100y, logs: 100y, reports: 100y}}
 security: {{allow_private_addresses: true}}     # the catcher is on this machine
 """
 

@@ -477,17 +477,17 @@ def test_settled_quarters_become_hours_and_hold_what_they_held(hourly: Installat
         )
 
     before = held()
-    assert compact(hourly, watched) >= 20
+    assert compact(hourly, watched, now=FIRST + DAY) >= 20
     assert ask(hourly, WIDTHS) == [(16, timedelta(minutes=15)), (20, HOUR)]
     after = held()
     assert after[:3] == before[:3]
     assert np.array_equal(after[3].counts, before[3].counts)
     np.testing.assert_allclose(after[3].sums, before[3].sums, rtol=1e-12)
-    assert compact(hourly, watched) == 0
+    assert compact(hourly, watched, now=FIRST + DAY) == 0
 
 
 def test_an_hour_that_is_asked_for_again_is_known_unless_its_rows_changed(hourly: Installation) -> None:
-    compact(hourly, hourly.model(MODEL))
+    compact(hourly, hourly.model(MODEL), now=FIRST + DAY)
     add(hourly, FIRST + 7.6 * HOUR)
     worker, now = Worker(installation=hourly), FIRST + 26 * HOUR
     with hourly.engine.begin() as conn:
@@ -508,7 +508,7 @@ def test_windows_that_end_within_an_hour_keep_their_quarters(tmp_path: Path, dat
         train(installation)
         Worker(installation=installation).advance(FIRST + 3 * HOUR)
         run(installation, "UPDATE monitor.tile SET next_check_at = NULL")
-        assert compact(installation, installation.model(MODEL)) == 0
+        assert compact(installation, installation.model(MODEL), now=FIRST + DAY) == 0
 
 
 def test_a_sliding_window_reads_nothing_again_because_its_tiles_are_wider(tmp_path: Path, database: Database) -> None:
@@ -520,6 +520,6 @@ def test_a_sliding_window_reads_nothing_again_because_its_tiles_are_wider(tmp_pa
         worker = Worker(installation=installation)
         worker.advance(DUE)
         run(installation, "UPDATE monitor.tile SET next_check_at = NULL WHERE start < '2013-04-01 20:00+00'")
-        assert compact(installation, installation.model(MODEL)) == 20
+        assert compact(installation, installation.model(MODEL), now=FIRST + DAY) == 20
         worker.advance(DUE + 2 * HOUR)
         assert [row[1:3] for row in runs(installation)] == [(24, 24), (24, 1), (24, 1)]

@@ -97,6 +97,8 @@ def rows(conn: sa.Connection, statement: str) -> list[tuple[Any, ...]]:
 def test_a_finding_is_in_the_history_with_who_when_and_why(conn: sa.Connection) -> None:
     run = begun(conn, day(1))
     assert record.save_findings(conn, run, [finding(slice={"origin": "JFK"})], evaluated_at=NOW) == 1
+    assert run.token is not None
+    ledger.finish(conn, run.run_id, run.token, reference_id="r", config_hash="c", code_version="1")
     row = conn.execute(sa.text("SELECT * FROM monitor.finding_history")).mappings().one()
     assert dict(row) | {
         "run_id": run.run_id,
