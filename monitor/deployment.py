@@ -38,6 +38,28 @@ class EndpointSection(Section):
     """Address that takes one request."""
     protocol: Literal["v2", "mlflow", "json"]
     """Open Inference Protocol v2, MLflow /invocations, or plain JSON."""
+    request: Any = Field(default_factory=lambda: {"instances": "$rows"})
+    """Body of a JSON request: `$rows` stands for all rows as a list, `$row` for one row, `$row.temp` for its value."""
+    answer: Text | None = None
+    """Where the score is: an output (v2), a key of each prediction (mlflow), a path as predictions.score (json)."""
+    token: SecretStr | None = None
+    """Sent as a bearer token."""
+    token_file: Text | None = None
+    """File with token."""
+    rows: int = Field(50, ge=1, le=10_000)
+    """Most rows of one request."""
+    per_second: float = Field(5.0, gt=0, le=1000)
+    """Most requests in a second."""
+    timeout: PositiveDuration = timedelta(seconds=10)
+    """Longest time for one request."""
+    production: bool = True
+    """Whether it serves production; it is then asked with noise only where `stability: {on_production: true}`."""
+
+    @model_validator(mode="after")
+    def _has_rows(self) -> Self:
+        if self.protocol == "json" and "$row" not in str(self.request):
+            raise refusal("mentions neither $rows nor $row, so no row would be sent", "request", show=False)
+        return self
 
 
 class ServingSection(Section):
@@ -101,6 +123,8 @@ class ReleaseSection(Section):
 
     approval: Literal["human"] = "human"
     """Who approves; a person always does."""
+    endpoint: EndpointSection | None = None
+    """Where the candidate can be asked, for the gate and for stability beside the champion."""
     steps: tuple[float, ...] = ()
     """Shares of the requests that a canary answers, one after the other, before it takes over."""
     webhook: SecretWebAddress | None = None

@@ -5,26 +5,44 @@ It takes place outside of any transaction. A window of long ago says nothing abo
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import psycopg
+import pyarrow.parquet
 
-from monitor import switchboard
+from monitor import store, switchboard
 from monitor.candidate import Compared, next_step
 from monitor.check import Evidence, Stage
+from monitor.checks.leakage import SPAN, Leakage
+from monitor.checks.parity import Parity
+from monitor.checks.stability import Stability
+from monitor.deployment import EndpointSection
+from monitor.endpoint import Endpoint, EndpointError
+from monitor.foresight import FEWEST, Foreknowledge, find
+from monitor.golden import Columns, Floats, Replayed, replay
 from monitor.installation import Installation, Monitored
+from monitor.noise import Steadied, shake
 from monitor.outcome import Task
 from monitor.pairing import CANARY, compare, read_logs
+from monitor.reading import wait_of
 from monitor.release import limits_of
-from monitor.source import SourceError
-from monitor.sources.answers import candidates_within
+from monitor.source import SourceError, plain_values
+from monitor.sources.answers import candidates_within, read_packages
+from monitor.sources.arrow import Decoding
+from monitor.sources.frame import batch_of, chosen, columns_of, labels, numbers_of
+from monitor.sources.logged import CHAMPION
 from monitor.sources.session import connect
+from monitor.window import Window
 
 log = logging.getLogger(__name__)
+
+SEED = 0  # of noise: the same model gets the same verdict
 
 
 def examine(installation: Installation, watched: Monitored, evidence: Evidence, *, now: datetime) -> Mapping[str, Any]:
@@ -32,14 +50,21 @@ def examine(installation: Installation, watched: Monitored, evidence: Evidence, 
 
     Raises SourceError where the logs cannot be read, as reading the window does.
     """
-    if evidence.spec.following(evidence.spec.following(evidence.window)).end <= now:
-        return {}  # there is a newer window, or there will be soon
+    if evidence.spec.following(evidence.window).end + wait_of(watched, evidence.stage) <= now:
+        return {}  # there is a newer window
     found: dict[str, Any] = {}
     if evidence.stage is Stage.INPUTS and "comparison" in watched.checks:
         compared = _compare(installation, watched, evidence, now=now)
         if compared is not None:
             found["comparison"] = compared
-    return found
+    golden = _golden(installation, watched, evidence)
+    known = _foresee(installation, watched, evidence, now=now)
+    answers = {
+        "parity": _replay(installation, watched, evidence, golden),
+        "stability": _steady(watched, evidence, golden),
+    }
+    found |= {name: facts for name, facts in answers.items() if facts}
+    return found if known is None else {**found, "leakage": known}
 
 
 def _compare(
@@ -75,3 +100,162 @@ def _compare(
             one = replace(one, share=share, next_share=next_step(share, watched.section.release.steps))
         found.append(one)
     return found
+
+
+# --- endpoints and training rows
+
+
+def _replay(
+    installation: Installation, watched: Monitored, evidence: Evidence, golden: _Golden | None
+) -> list[Replayed]:
+    """Return what the serving endpoint makes of the golden rows; empty where it is not due or not configured."""
+    check = watched.checks.get("parity")
+    if not isinstance(check, Parity) or golden is None:
+        return []
+    serving = _environment(installation, watched)
+    memory = evidence.memories.get("parity") or {}
+    known = memory.get("champion") or [{}]
+    if not _is_due(evidence, "parity", check.every) and known[-1].get("packages", serving) == serving:
+        return []
+    serving_section = watched.section.serving
+    if serving_section is None or serving_section.endpoint is None:
+        return []  # a candidate has a training of its own, which the gate asks about
+    endpoint = Endpoint(section=serving_section.endpoint)
+    some = {column: values[: check.rows] for column, values in golden.columns.items()}
+    replayed, problem = None, ""
+    try:
+        replayed = replay(some, golden.said[: check.rows], endpoint, threshold=golden.threshold)
+    except EndpointError as error:
+        problem = str(error)
+        log.warning("the endpoint was not replayed: %s", problem, extra={"model": watched.name})
+    return [
+        Replayed(
+            endpoint=CHAMPION,
+            version=endpoint.version,
+            replay=replayed,
+            problem=problem,
+            training=golden.packages,
+            serving=serving,
+        )
+    ]
+
+
+def _steady(watched: Monitored, evidence: Evidence, golden: _Golden | None) -> list[Steadied]:
+    """Return how steady each endpoint's decisions are that may be asked with noise; empty where none is due."""
+    check = watched.checks.get("stability")
+    if not isinstance(check, Stability) or golden is None or golden.threshold is None:
+        return []
+    asked = {n: s for n, s in _endpoints(watched).items() if check.on_production or not s.production}
+    if not asked or not _is_due(evidence, "stability", check.every):
+        return []
+    found = []
+    for name, section in asked.items():
+        try:
+            shaken = shake(
+                golden.columns,
+                Endpoint(section=section),
+                threshold=golden.threshold,
+                rng=np.random.default_rng(SEED),
+                most=check.rows,
+            )
+            problem = "" if shaken is not None else "there is no column of numbers to put noise on"
+        except EndpointError as error:
+            shaken, problem = None, str(error)
+            log.warning("an endpoint was not shaken: %s", problem, extra={"model": watched.name, "endpoint": name})
+        found.append(Steadied(endpoint=name, shaken=shaken, problem=problem))
+    return found
+
+
+def _foresee(
+    installation: Installation, watched: Monitored, evidence: Evidence, *, now: datetime
+) -> Foreknowledge | None:
+    """Return what the kept training rows know that this window's rows do not; None where it is not due."""
+    check, reference = watched.checks.get("leakage"), evidence.maybe_reference
+    last = Stage.OUTCOMES if evidence.has_outcomes else Stage.INPUTS
+    if not isinstance(check, Leakage) or reference is None or evidence.stage is not last:
+        return None
+    seen = (evidence.memories.get("leakage") or {}).get("seen", 0)
+    if reference.task is not Task.BINARY or seen + 1 < SPAN or not _is_due(evidence, "leakage", check.every):
+        return None
+    with installation.engine.begin() as conn:
+        sample, _ = store.load_sample(conn, reference.id)
+    if not sample:
+        return None
+    table = pyarrow.parquet.read_table(io.BytesIO(sample))
+    source, section = installation.source(watched.name), watched.section.source
+    # A weekday is constant for a day, and dry weather for two: one window is no evidence of what production never has.
+    recent = Window(start=evidence.window.end - SPAN * evidence.spec.pace, end=evidence.window.end)
+    rows = source.sample([recent], check.rows, evidence.has_outcomes, now=now)
+    if rows.rows < FEWEST:
+        return None
+    times = [name for name, decoding in source.features().items() if decoding is Decoding.AGE]
+    decodings = {name: one for name, one in source.features().items() if one is not Decoding.AGE}
+    training = batch_of(table, chosen(table, decodings), time=np.zeros(table.num_rows, np.int64))
+    outcome = section.outcome
+    target = None if outcome is None else outcome.label
+    label = None
+    if target is not None and target in table.column_names:
+        label = labels(target, table[target], (), section.prediction.positive)
+    production = {name: plain_values(values) for name, values in rows.columns.items()}
+    ages = {name: production[name] for name in times if name in production}
+    return find(
+        {name: plain_values(values) for name, values in training.columns.items()},
+        label,
+        production,
+        production_label=rows.label if evidence.has_outcomes else None,
+        late={name: float((x[~np.isnan(x)] < 0).mean()) for name, x in ages.items() if not np.isnan(x).all()},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Golden:
+    """The golden rows of the training profile in force: inputs, what was predicted, in which environment."""
+
+    columns: Columns
+    said: Floats
+    threshold: float | None
+    packages: Mapping[str, str]
+
+
+def _golden(installation: Installation, watched: Monitored, evidence: Evidence) -> _Golden | None:
+    reference, section = evidence.maybe_reference, watched.section.source
+    if reference is None or not _endpoints(watched) or evidence.stage is not Stage.INPUTS:
+        return None
+    with installation.engine.begin() as conn:
+        _, kept = store.load_sample(conn, reference.id)
+    score = section.prediction.score or section.prediction.value
+    if not kept or score is None:
+        return None
+    table = pyarrow.parquet.read_table(io.BytesIO(kept))
+    if score not in table.column_names:
+        return None
+    outcome = section.outcome
+    answers = {*section.prediction.columns().values()}
+    answers |= set() if outcome is None else {name for name in (outcome.label, outcome.value) if name}
+    said = numbers_of(table[score], score)
+    known = np.isfinite(said)
+    return _Golden(
+        columns={name: values[known] for name, values in columns_of(table, answers).items()},
+        said=said[known],
+        threshold=section.prediction.threshold,
+        packages={**reference.packages, **({"python": reference.python_version} if reference.python_version else {})},
+    )
+
+
+def _endpoints(watched: Monitored) -> dict[str, EndpointSection]:
+    serving, candidate = watched.section.serving, watched.section.release.endpoint
+    found = {} if serving is None or serving.endpoint is None else {CHAMPION: serving.endpoint}
+    return found if candidate is None else {**found, "candidate": candidate}
+
+
+def _environment(installation: Installation, watched: Monitored) -> dict[str, str]:
+    """Return the versions of what serving runs, from its heartbeats; empty where no client sends any."""
+    if not watched.section.source.builtin:
+        return {}
+    with connect(installation.source_dsn(watched.section), autocommit=True) as conn:
+        return read_packages(conn, model=watched.name)
+
+
+def _is_due(evidence: Evidence, check: str, every: timedelta) -> bool:
+    last = (evidence.memories.get(check) or {}).get("at")
+    return last is None or evidence.window.end >= datetime.fromisoformat(last) + every

@@ -18,12 +18,16 @@ MOST_FACTS = 10
 LOUD = frozenset({Reason.FIRST, Reason.ESCALATED, Reason.FLAPPING})
 GROUPS = {"outcome": "outcome", "label": "outcome", "score": "score"}
 PREFIXES = {name: name for name in ("feature", "resource", "pipeline", "crowd", "fairness")} | {"quality": "data"}
+PREFIXES |= {name: name for name in ("parity", "stability", "leakage")}
 HEADLINES = {
     "outcome": "the outcomes no longer match the predictions",
     "score": "the score has shifted",
     "data": "something is wrong with the data",
     "feature": "a feature has drifted",
     "fairness": "groups are treated differently",
+    "parity": "the model no longer computes what it did in training",
+    "stability": "noise that nobody could measure turns decisions over",
+    "leakage": "training knew what production cannot know",
     "resource": "the serving process behaves unusually",
     "pipeline": "the monitor could not do its work",
     "crowd": "more alerts are open than anybody can read",

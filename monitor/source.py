@@ -80,6 +80,13 @@ class Batch:
     """What rows are watched apart by, be it a feature or not."""
 
 
+def plain_values(values: Values) -> NDArray[Any]:
+    """Return a column as floats (missing: NaN) or as texts (missing: None)."""
+    if isinstance(values, NumericValues):
+        return np.where(values.missing, np.nan, values.values)
+    return np.array([*values.categories, None], object)[values.codes]  # code -1 is the None at the end
+
+
 def take(batch: Batch, rows: Ints) -> Batch:
     """Return some rows of a batch by their positions, in the given order."""
 

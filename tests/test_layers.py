@@ -19,7 +19,18 @@ NOUNS |= {"source", "process", "memo", "panel", "divergence", "novelty", "traili
 NOUNS |= {"disclosure", "onset", "drawing", "slicing", "relation"}
 DECISIONS = {"check", "alert", "routing", "route", "recommendation", "decision", "circuit", "notification", "digest"}
 DECISIONS |= {"comparison", "advice", "proof", "trial", "expectation", "estimate", "metric", "silence", "treatment"}
-DECISIONS |= {"candidate", "gate", "track", "conversation", "machine", "inhibition", "movement"}
+DECISIONS |= {
+    "candidate",
+    "gate",
+    "golden",
+    "noise",
+    "foresight",
+    "track",
+    "conversation",
+    "machine",
+    "inhibition",
+    "movement",
+}
 CORE = NOUNS | DECISIONS | {"stats", "checks"}
 SQL = {"tables", "store", "ledger", "outbox", "schema", "sources", "migrations"}
 SQL |= {

@@ -16,14 +16,17 @@ import pyarrow as pa
 import typer
 
 from monitor import candidate as candidates
+from monitor import foresight, noise
 from monitor import gate as gates
+from monitor import golden as golden_rows
 from monitor.candidate import Answers
 from monitor.command import CommandError, ConfigOption, ExitCode, JsonOption, configuration, console, plain, say
-from monitor.gate import Columns, Floats, Outcome, Predict, Section
+from monitor.gate import Outcome, Section
+from monitor.golden import Columns, Floats, Predict
 from monitor.installation import Monitored, opened
 from monitor.outcome import Task
 from monitor.pairing import losses_of
-from monitor.sources.frame import FrameError, labels, read_file
+from monitor.sources.frame import FrameError, column_of, columns_of, is_diverse, labels, numbers_of, read_file, times
 
 CODES = {Outcome.PASS: ExitCode.OK, Outcome.FAIL: ExitCode.WARNING, Outcome.UNCLEAR: ExitCode.UNCLEAR}
 SEED = 0  # of noise: the same candidate gets the same verdict
@@ -102,7 +105,7 @@ class _Gate:
         if not rows.num_rows:
             raise FrameError(f"{inputs} has no rows; give logged inputs.")
         named = {one for one in (predict, champion) if one is not None and ":" not in one}
-        features = _columns(rows, self._reserved | named)
+        features = columns_of(rows, self._reserved | named)
         call = _function(predict) if ":" in predict else None
         found, skipped = [], []
         before = None if champion is None else _score(rows, inputs, features, champion)
@@ -114,7 +117,9 @@ class _Gate:
         if train is not None and self.label is not None:
             training = read_file(train)
             truth = self._truth(training, train)
-            found.append(gates.leakage(_columns(training, self._reserved), truth, features))
+            columns = columns_of(training, self._reserved)
+            known = foresight.find(columns, truth, features, ids=self._ids(training), late=self._late(training))
+            found.append(gates.leakage(known, foresight.repeated(columns, features)))
         else:
             skipped.append("leakage; give --train and --label")
         if call is None:
@@ -122,12 +127,44 @@ class _Gate:
             return found, skipped
         if golden is not None:
             replayed = read_file(golden)
-            expected = _column(replayed, golden, score)
-            found.append(gates.parity(_columns(replayed, self._reserved | {score}), _floats(expected, score), call))
+            expected = column_of(replayed, golden, score)
+            given = columns_of(replayed, self._reserved | {score})
+            found.append(gates.parity(golden_rows.replay(given, numbers_of(expected, score), call)))
         else:
             skipped.append("parity; give --golden")
-        found.append(gates.stability(features, call, threshold=self.threshold, rng=np.random.default_rng(SEED)))
+        found.append(gates.stability(self._shaken(features, call)))
         return found, skipped
+
+    def _shaken(self, features: Columns, call: Predict) -> noise.Shaken | None:
+        return noise.shake(features, call, threshold=self.threshold, rng=np.random.default_rng(SEED))
+
+    def _ids(self, training: pa.Table) -> Columns:
+        """Return the column of the request id, and words that hardly repeat, which should know nothing."""
+        named = self.watched.section.source.id
+        words = [
+            name
+            for name in training.column_names
+            if name == named
+            or (
+                name not in self._reserved
+                and pa.types.is_string(training.schema.field(name).type)
+                and is_diverse(training, name)
+            )
+        ]
+        return {name: np.array(training[name].to_pylist(), object) for name in words}
+
+    def _late(self, training: pa.Table) -> dict[str, float]:
+        """Return, for each time among the features, the share of rows in which it lies after the prediction."""
+        time = self.watched.section.source.time
+        if time not in training.column_names:
+            return {}
+        at, found = times(time, training[time]), {}
+        for name in training.column_names:
+            if name not in self._reserved and pa.types.is_timestamp(training.schema.field(name).type):
+                known = training[name].is_valid().to_numpy()
+                later = times(name, training[name], empty=True) > at
+                found[name] = float(later[known].mean()) if known.any() else 0.0
+        return found
 
     @property
     def _reserved(self) -> set[str]:
@@ -155,39 +192,13 @@ class _Gate:
 
     def _truth(self, rows: pa.Table, path: Path | None) -> Floats:
         assert self.label is not None
-        return labels(self.label, _column(rows, path, self.label), (), self.positive)
-
-
-def _column(rows: pa.Table, path: Path | None, name: str) -> pa.ChunkedArray:
-    if name not in rows.column_names:
-        raise FrameError(f"{path or 'The file'} has no column {name}; it has {', '.join(rows.column_names[:20])}.")
-    return rows[name]
-
-
-def _columns(rows: pa.Table, without: set[str]) -> Columns:
-    """Return the features: numbers and booleans as floats (missing: NaN), all else as objects."""
-    found: dict[str, Any] = {}
-    for name in rows.column_names:
-        if name not in without:
-            kind = rows.schema.field(name).type
-            plain_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-            found[name] = _floats(rows[name], name) if plain_number else np.array(rows[name].to_pylist(), object)
-    if not found:
-        raise FrameError("The file has no column of a feature; give the inputs of the model.")
-    return found
-
-
-def _floats(column: pa.ChunkedArray, name: str) -> Floats:
-    try:
-        return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise FrameError(f"The column {name} is {column.type} and not a number; give one of numbers.") from error
+        return labels(self.label, column_of(rows, path, self.label), (), self.positive)
 
 
 def _score(rows: pa.Table, path: Path, features: Columns, said: str) -> Floats:
     if ":" in said:
         return _function(said)(features)
-    return _floats(_column(rows, path, said), said)
+    return numbers_of(column_of(rows, path, said), said)
 
 
 def _function(named: str) -> Predict:

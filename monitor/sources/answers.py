@@ -126,6 +126,15 @@ def read_usage(
     return {version: (_number(rss), _number(cpu)) for version, rss, cpu in _rows(conn, statement)}
 
 
+def read_packages(conn: psycopg.Connection[Any], *, model: str) -> dict[str, str]:
+    """Return the versions of packages that a model's processes told of last, and of Python; empty where none did."""
+    statement = sql.SQL(
+        "SELECT packages FROM monitor.heartbeat_log WHERE model = {} AND packages IS NOT NULL ORDER BY at DESC LIMIT 1"
+    ).format(sql.Literal(model))
+    found = _rows(conn, statement)
+    return {str(name): str(version) for name, version in found[0][0].items()} if found else {}
+
+
 def _log(conn: psycopg.Connection[Any], source: SourceSection, *, model: str) -> Log:
     table = _table(conn, source.table)
     return Log(

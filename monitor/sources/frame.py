@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 from monitor.outcome import Task
 from monitor.source import Batch, CategoryValues, Floats, Ints, NumericValues, Values
@@ -233,3 +235,31 @@ def read_query(url: str, statement: str) -> pa.Table:
         )
         table = table.set_column(place, name, storage)
     return table
+
+
+def column_of(rows: pa.Table, path: Path | None, name: str) -> pa.ChunkedArray:
+    """Return a column; raises FrameError with the names of those that there are."""
+    if name not in rows.column_names:
+        raise FrameError(f"{path or 'The file'} has no column {name}; it has {', '.join(rows.column_names[:20])}.")
+    return rows[name]
+
+
+def columns_of(rows: pa.Table, without: Collection[str]) -> dict[str, NDArray[Any]]:
+    """Return columns as models get them: numbers and booleans as floats (missing: NaN), all else as objects."""
+    found: dict[str, NDArray[Any]] = {}
+    for name in rows.column_names:
+        if name not in without:
+            kind = rows.schema.field(name).type
+            plain_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+            found[name] = numbers_of(rows[name], name) if plain_number else np.array(rows[name].to_pylist(), object)
+    if not found:
+        raise FrameError("The file has no column of a feature; give the inputs of the model.")
+    return found
+
+
+def numbers_of(column: pa.ChunkedArray, name: str) -> Floats:
+    """Return a column as floats; raises FrameError where it is none of numbers."""
+    try:
+        return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise FrameError(f"The column {name} is {column.type} and not a number; give one of numbers.") from error

@@ -433,8 +433,8 @@ def test_options_are_the_fields_of_the_registered_class(folder: Path) -> None:
         assert sentence in complaint(folder, CHECK.replace("CHECKS", f"missing: {options}"), **registered)
     unknown = CHECK.replace("CHECKS", "mising: {}")
     assert 'checks.mising is no check; did you mean "missing"?' in complaint(folder, unknown, **registered)
-    later = read(folder, CHECK.replace("CHECKS", "stability: {rows: 5}"), **registered)
-    assert inactive_parts(later) == ["models.m.checks.stability is understood but not active yet in this version."]
+    later = read(folder, CHECK.replace("CHECKS", "multivariate: {rows: 5}"), **registered)
+    assert inactive_parts(later) == ["models.m.checks.multivariate is understood but not active yet in this version."]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -453,7 +453,7 @@ def test_an_added_channel_takes_the_fields_of_its_class(folder: Path) -> None:
 def test_what_comes_later_is_named_once_and_only_where_it_is_configured(folder: Path) -> None:
     assert inactive_parts(read(folder, "models: {}")) == []
     places = [sentence.split(" is understood")[0] for sentence in inactive_parts(read(folder, COMPLETE))]
-    assert "models.late.serving.endpoint" in places
+    assert "models.late.retraining.max_age" in places
     assert "alerts.escalate" not in places
     assert len(places) == len(set(places))
     text = 'channels: {pager: {type: apprise, url: "pagerduty://a@b"}}'

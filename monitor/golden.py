@@ -1,0 +1,137 @@
+"""Golden rows: predictions that training kept, made again, and which versions of packages changed in between."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, zip_longest
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Columns = Mapping[str, NDArray[Any]]
+Predict = Callable[[Columns], Floats]
+
+SAME = 1e-6  # of a score: the difference from which it has moved
+MOST_SWAPS = 300  # pairs of columns that are tried as the cause of moved predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What golden rows came to: how many predictions moved and decisions turned over, by how much, and why, if known.
+
+    ``swap`` are two columns whose exchange explains all of it.
+    """
+
+    rows: int
+    moved: int
+    flipped: int = 0
+    largest: float = 0.0
+    mean: float = 0.0
+    swap: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A package (or Python, or the platform) that is another version here than there; "" where it is missing."""
+
+    name: str
+    before: str
+    after: str
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{self.name} {self.before or 'missing'} → {self.after or 'missing'}"
+
+
+def replay(golden: Columns, said: Floats, predict: Predict, *, threshold: float | None = None) -> Replay:
+    """Return what becomes of predictions ``said`` in training when the same rows are asked again.
+
+    A prediction that is not finite has moved, unless it was not finite before.
+
+    >>> rows = {"x": np.array([0.1, 0.2])}
+    >>> replay(rows, np.array([0.1, 0.2]), lambda columns: columns["x"] + [0, 0.5], threshold=0.5)
+    Replay(rows=2, moved=1, flipped=1, largest=0.5, mean=0.25, swap=None)
+    """
+    now = predict(golden)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(now - said)
+        same = (apart <= SAME) | (now == said) | (np.isnan(now) & np.isnan(said))
+        flipped = 0 if threshold is None else int(((now >= threshold) != (said >= threshold)).sum())
+    moved = int((~same).sum())
+    if not moved:
+        return Replay(rows=len(said), moved=0)
+    known = apart[np.isfinite(apart)]
+    return Replay(
+        rows=len(said),
+        moved=moved,
+        flipped=flipped,
+        largest=float(known.max()) if len(known) else np.inf,
+        mean=float(known.mean()) if len(known) else np.inf,
+        swap=_swapped(golden, said, predict),
+    )
+
+
+def _swapped(golden: Columns, said: Floats, predict: Predict) -> tuple[str, str] | None:
+    pairs = [(a, b) for a, b in combinations(golden, 2) if golden[a].dtype.kind == golden[b].dtype.kind]
+    few = {name: values[:10] for name, values in golden.items()}  # most pairs are ruled out by a few rows
+    for one, other in pairs[:MOST_SWAPS]:
+        if not (np.abs(predict({**few, one: few[other], other: few[one]}) - said[:10]) <= SAME).all():
+            continue
+        if (np.abs(predict({**golden, one: golden[other], other: golden[one]}) - said) <= SAME).all():
+            return one, other
+    return None
+
+
+def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:
+    """Return what differs between two environments among what the first one names, the largest step first.
+
+    >>> [one.text for one in differences({"numpy": "2.1.0", "scipy": "1.14", "torch": "2"},
+    ...     {"numpy": "2.1.3", "scipy": "2.0", "torch": "2", "flask": "3"})]
+    ['scipy 1.14 → 2.0', 'numpy 2.1.0 → 2.1.3']
+    """
+    found = [
+        Difference(name=name, before=version, after=after.get(name, ""))
+        for name, version in before.items()
+        if after.get(name, "") != version
+    ]
+    return sorted(found, key=lambda one: (_step(one.before, one.after), one.name))
+
+
+def _step(before: str, after: str) -> int:
+    """Return the place of the first part of a version that differs: 0 is a major version, or a package that is gone."""
+    if not after:
+        return 0
+    parts = zip_longest(re.findall(r"\d+|[a-z]+", before.lower()), re.findall(r"\d+|[a-z]+", after.lower()))
+    return next((place for place, (one, other) in enumerate(parts) if one != other), 9)
+
+
+def ranked(changed: Sequence[Difference], since_training: Sequence[Difference]) -> list[Difference]:
+    """Return differences from training with those first that came when the golden predictions moved.
+
+    >>> a, b = (Difference(name=name, before="1", after="2") for name in "ab")
+    >>> [one.name for one in ranked([b], [a, b])]
+    ['b', 'a']
+    """
+    fresh = {one.name for one in changed}
+    return sorted(since_training, key=lambda one: one.name not in fresh)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """One endpoint's replay of the golden rows: ``problem`` says why there is none.
+
+    ``training`` and ``serving`` are versions by package, with ``python`` and ``platform`` where they are known;
+    ``serving`` is empty where nobody told.
+    """
+
+    endpoint: str
+    version: str = ""
+    replay: Replay | None = None
+    problem: str = ""
+    training: Mapping[str, str] = field(default_factory=dict)
+    serving: Mapping[str, str] = field(default_factory=dict)
