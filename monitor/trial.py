@@ -118,7 +118,8 @@ def try_alone(
         z=[z],
         deviation=[deviation],
         autocorrelation=[calibration.autocorrelation[place]],
-        inflation=[calibration.inflation[place]],
+        inflation=[calibration.inflation(n)[place]],
+        natural=[calibration.share(n)[place]],
         threshold=2 / alpha,
         materiality=[materiality],
         smoothing=SMOOTHING,
@@ -126,7 +127,7 @@ def try_alone(
     is_open = bool(step.detector.open[0])
     since = memory.get("since") if is_open and not step.opened[0] else None
     trail: Trail = memory.get("trail", ())
-    rho = float(calibration.autocorrelation[place])
+    rho = float((calibration.share(n) * calibration.autocorrelation)[place])
     began = Onset.from_json(since) if since else onset(trail, z, rho, evidence.spec, evidence.window)
     limit = float(calibration.critical(alpha, n)[place] * calibration.scale(n)[place])
     return Trial(

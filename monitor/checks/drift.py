@@ -30,7 +30,7 @@ from monitor.panel import MATERIALITY, Panel, Verdicts, outside_range
 from monitor.reference import ENOUGH_WINDOWS, SCORE, Reference
 from monitor.source import Floats
 from monitor.statistic import NullModel, Statistic, StatisticKind, label_null, label_theta, null_model, slot_of
-from monitor.stats.eprocess import Detector, advance
+from monitor.stats.eprocess import OVER, Detector, advance, dead_zone
 from monitor.trial import has_latched_alert, try_alone
 
 PROBABILITY_MATERIALITY = 0.02
@@ -123,7 +123,10 @@ class Drift:
             z=verdicts.normal[panel.lasting],
             deviation=verdicts.deviation[panel.lasting],
             autocorrelation=null.season.autocorrelation[panel.places][panel.lasting],
-            inflation=null.season.inflation[panel.places][panel.lasting],
+            inflation=null.season.inflation(n)[panel.places][panel.lasting],
+            natural=null.season.share(n)[panel.places][panel.lasting],
+            dead=dead_zone(len(panel.lasting), evidence.budget.q),
+            over=OVER,
             threshold=max(verdicts.tested, 1) / evidence.budget.q,
             materiality=panel.materiality[panel.lasting],
             group=panel.owner[panel.lasting],
@@ -320,7 +323,7 @@ def _comparisons(
             effect=float(verdicts.deviation[main]),
             overall=float(overall[at]),
             scale=float(scale[at]),
-            autocorrelation=float(null.season.autocorrelation[at]),
+            autocorrelation=float((null.season.share(n) * null.season.autocorrelation)[at]),
             trail=trails.get(name, []),
             has_season=bool(np.ptp(null.season.mean[:, at])),
             spread=float(spread[at]),

@@ -12,8 +12,14 @@ from monitor.stats.tails import normal_of, skewed_of, tail_weights
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 FEWEST = 3  # windows; with fewer there is no variance between windows to learn
+ENOUGH = 8  # channels, to learn from each other
+EVEN, STEPS = 1.1, 12  # sizes of windows that count as one; of Newton's method
+LEAST_SHARE = 0.02  # of natural variance, where nothing of it is seen
+MOST_BELIEVED = 0.5  # share of natural variance that is taken from other channels
+LONGEST = 0.9  # φ of natural variation
 POWER = 0.84  # normal quantile of 80 %: a shift of the minimum detectable size is found four times in five
 
 
@@ -31,9 +37,9 @@ class Calibration:
 
     ``mean`` has shape (seasons, C), everything else (C,). ``natural`` is τ², the variance between windows that more
     rows cannot remove; ``unit`` the variance of a single row, so a window of n rows has variance τ² + unit / n.
-    ``degrees`` are those of the t distribution, ``inflation`` (h) the variance of the estimated mean relative to a
-    window's, ``autocorrelation`` (ρ) that of successive windows. A channel with fewer than three finite windows is
-    all NaN: it can be judged by nobody.
+    ``degrees`` are those of the t distribution, ``error`` the variance of the estimated mean, ``autocorrelation`` (φ)
+    that of the natural variation of successive windows; their sampling noise has none. A channel with fewer than three
+    finite windows is all NaN: it can be judged by nobody.
 
     ``skewness`` and ``kurtosis`` are those of a single row, ``tail`` is 1 / ν of the natural variation. A window is
     as skewed as a mean of unit / (τ² + unit / n) independent rows: so many are its rows worth, if many of them share
@@ -46,7 +52,7 @@ class Calibration:
     natural: Floats
     unit: Floats
     degrees: Floats
-    inflation: Floats
+    error: Floats
     autocorrelation: Floats
     skewness: Floats
     kurtosis: Floats
@@ -66,7 +72,17 @@ class Calibration:
     def scale(self, n: ArrayLike) -> Floats:
         """Return the standard deviation of a new window of n rows, that of the estimated mean included."""
         rows = np.maximum(np.asarray(n, np.float64), 1.0)
-        return np.asarray(np.sqrt((self.natural + self.unit / rows) * (1 + self.inflation)), np.float64)
+        return np.asarray(np.sqrt(self.natural + self.unit / rows + self.error), np.float64)
+
+    def share(self, n: ArrayLike) -> Floats:
+        """Return the share of a window's variance that is natural variation, not sampling noise of its n rows."""
+        rows = np.maximum(np.asarray(n, np.float64), 1.0)
+        return np.asarray(self.natural / np.maximum(self.natural + self.unit / rows, 1e-300), np.float64)
+
+    def inflation(self, n: ArrayLike) -> Floats:
+        """Return h, the variance of the estimated mean relative to that of a window of n rows."""
+        rows = np.maximum(np.asarray(n, np.float64), 1.0)
+        return np.asarray(self.error / np.maximum(self.natural + self.unit / rows, 1e-300), np.float64)
 
     def z(self, theta: ArrayLike, n: ArrayLike, slot: ArrayLike = 0) -> Floats:
         """Return the deviation in standard deviations, shape (..., C); NaN in, NaN out."""
@@ -119,7 +135,7 @@ class Calibration:
         rows = np.maximum(np.asarray(n, np.float64), 1.0)
         rho = self.autocorrelation
         natural = self.natural * ((1 + rho) / (1 - rho) if windows > 1 else 1.0)
-        spread = np.sqrt((natural + self.unit / rows) / windows + self.inflation * (self.natural + self.unit / rows))
+        spread = np.sqrt((natural + self.unit / rows) / windows + self.error)
         return np.asarray((self.critical(alpha, n) + POWER) * spread, np.float64)
 
 
@@ -136,8 +152,9 @@ def calibrate(
     ``theta`` and ``n`` have shape (K, C): value and rows behind it, NaN where a window has none. ``unit`` (C,) is the
     variance of one row. ``slots`` (K,) are season slots below ``seasons``. A season enters only when every slot
     occurs and there are two rounds of it; its means are shrunk to the common mean by the share of their variance
-    that is not noise. Sampling noise is a floor: τ² = max(0, variance − unit / n). Variance between subgroups as in
-    Laney's p′ chart (2002); no value is winsorised, since features that are mostly zero would then always alarm.
+    that is not noise. τ² is what makes the windows' standardised variance one, each with its own sampling noise, and at
+    least 0 (Paule, Mandel 1982). Variance between subgroups as in Laney's p′ chart (2002); no value is winsorised,
+    since features that are mostly zero would then always alarm.
 
     With ``row``, the shape of a row's values, windows need be no bells: skewness and tails enter the p-values, and
     how heavy natural variation is follows from all channels together (``stats/tails.py``). Windows that resemble each
@@ -166,32 +183,61 @@ def calibrate(
     grand = _mean(theta)
     mean, weight = _season(theta, slots, seasons, grand)
     residual = theta - mean[slots]
+    noise = unit * _mean(1 / np.maximum(rows, 1.0))
+    spent = (seasons - 1) * weight
+    known = finite >= FEWEST
     rho = _autocorrelation(np.nan_to_num(residual), K)
-    echo = np.ones(len(rho))
-    if row is not None:  # windows that count as one for the mean
-        echo = np.minimum((1 + rho) / (1 - rho), np.maximum(finite / 4, 1.0))
-    degrees = np.maximum(finite - echo - (seasons - 1) * weight, 2.0)
+    plain = np.nansum(residual**2, axis=0) / np.maximum(finite - 1 - spent, 1.0)
+    share = np.nan_to_num(1 - noise / np.maximum(plain, 1e-300))
+    if row is None:
+        echo, believed = np.ones(len(rho)), np.zeros(len(rho))
+        memory = np.minimum(rho / np.maximum(share, LEAST_SHARE), LONGEST) * (rho > 1 / np.sqrt(max(K, 1)))
+    else:
+        echo, memory, believed = _memory(rho, share, finite, known & (plain > 0))
+    degrees = np.maximum(finite - echo - spent, 2.0)
     variance = np.nansum(residual**2, axis=0) / degrees
-    noise = unit / np.maximum(_mean(rows), 1.0)
-    natural = np.where(finite >= FEWEST, np.maximum(variance - noise, 0.0), np.nan)
-    rounds = finite / seasons
+    natural = np.where(known, _natural(residual, unit / np.maximum(n, 1.0), degrees, variance, noise), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
+        rounds = finite / seasons
         h = echo / finite + weight**2 * np.maximum(1 / rounds - echo / finite, 0)
-        z = residual / np.sqrt((natural + unit / np.maximum(n, 1.0)) * (1 + h))
+        error = np.where(known, np.maximum(natural + noise, noise / (1 - believed)) * h, np.nan)
+        z = residual / np.sqrt(natural + unit / np.maximum(n, 1.0) + error)
     bell = np.zeros(theta.shape[1])
     fitted = Calibration(
         mean=np.where(finite >= FEWEST, mean, np.nan),
         natural=natural,
         unit=unit,
         degrees=degrees,
-        inflation=np.where(finite >= FEWEST, h, np.nan),
-        autocorrelation=rho,
+        error=error,
+        autocorrelation=memory,
         skewness=bell if row is None else row.skewness,
         kurtosis=bell if row is None else row.kurtosis,
         tail=bell,
         windows=K,
     )
-    return fitted if row is None else _with_tails(fitted, z, n, noise)
+    return fitted if row is None else _with_tails(fitted, z, n, unit / np.maximum(_mean(rows), 1.0))
+
+
+def _natural(residual: Floats, noise: Floats, degrees: Floats, variance: Floats, usual: Floats) -> Floats:
+    """Return τ² of each column, so that Σ residual² / (τ² + noise) = ``degrees``; 0 where noise alone is more.
+
+    Of windows of one size that is ``variance`` − ``usual``, the noise they share. Small windows, whose noise says
+    little of τ², weigh little in it; else they would hide what large windows know.
+    """
+    start = np.maximum(variance - usual, 0.0)
+    finite = np.isfinite(residual)
+    least = np.where(finite, noise, np.inf).min(axis=0, initial=np.inf)
+    uneven = np.where(finite, noise, 0.0).max(axis=0, initial=0.0) > EVEN * least
+    if not uneven.any():
+        return start
+    square, own = np.where(finite, residual, 0.0)[:, uneven] ** 2, noise[:, uneven]
+    natural = np.zeros(int(uneven.sum()))
+    for _ in range(STEPS):  # Newton's steps from 0 never pass the root of a sum that falls and is convex
+        ratio = square / (natural + own)
+        slope = (ratio / (natural + own)).sum(axis=0)
+        natural = np.maximum(natural + (ratio.sum(axis=0) - degrees[uneven]) / np.maximum(slope, 1e-300), 0.0)
+    start[uneven] = natural
+    return start
 
 
 def _with_tails(fitted: Calibration, z: Floats, n: Floats, noise: Floats) -> Calibration:
@@ -232,10 +278,42 @@ def _season(theta: Floats, slots: Ints, seasons: int, grand: Floats) -> tuple[Fl
 
 
 def _autocorrelation(z: Floats, K: int) -> Floats:
-    """Return the lag-1 correlation of each column, 0 unless it exceeds its own noise of 1 / √K, at most .95."""
+    """Return the lag-1 correlation of each column, at most .95; what a short series loses of it is given back."""
     if K < FEWEST:
         return np.zeros(z.shape[1])
     early, late = z[:-1] - z[:-1].mean(axis=0), z[1:] - z[1:].mean(axis=0)
     size = np.sqrt((early**2).sum(axis=0) * (late**2).sum(axis=0))
     rho = (early * late).sum(axis=0) / np.where(size > 1e-12, size, np.inf)
-    return np.where(rho > 1 / np.sqrt(K), np.minimum(rho, 0.95), 0.0)
+    return np.asarray(np.minimum(rho, 0.95), np.float64)
+
+
+def _memory(rho: Floats, share: Floats, finite: Ints, known: Bools) -> tuple[Floats, Floats, Floats]:
+    """Return how many windows count as one for the mean, φ of natural variation and its believed share; all (C,).
+
+    ``rho`` are lag-1 correlations, ``share`` is natural variance over all variance. Sampling noise has no memory, so
+    ρ = share × φ, and the mean of K windows has 1 + 2 share φ / (1 − φ) times the variance of independent ones. Sixty
+    windows of one channel tell neither; so both are shrunk towards what all channels say together, by the share of
+    their differences that is noise (random effects as in DerSimonian, Laird 1986).
+
+    >>> rho, share = np.full(10, 0.3), np.full(10, 0.5)
+    >>> echo, memory, _ = _memory(rho, share, np.full(10, 100), np.ones(10, bool))
+    >>> echo.round(2)[0].item(), memory.round(2)[0].item()  # (.3 + 1.9 / 100) / .5, and 1 + .638 / .362
+    (2.76, 0.64)
+    """
+    K = np.maximum(finite, 1)
+    natural = np.clip(_shrunk(np.maximum(share, -1.0), K / 2, known), LEAST_SHARE, 1.0)
+    lag = rho + (1 + 3 * np.maximum(rho, 0.0)) / K  # a short series loses so much of it
+    memory = np.clip(_shrunk(lag / natural, K * natural**2, known), 0.0, LONGEST)
+    echo = 1 + 2 * natural * memory / (1 - memory)
+    return np.minimum(echo, np.maximum(K / 4, 1.0)), memory, np.minimum(natural, MOST_BELIEVED)
+
+
+def _shrunk(x: Floats, weight: Floats, known: Bools) -> Floats:
+    """Return estimates of variance 1 / ``weight`` (C,), shrunk towards their weighted mean as far as they are noise."""
+    if known.sum() < ENOUGH:
+        return x
+    y, w = x[known], weight[known]
+    mean = float((w * y).sum() / w.sum())
+    excess = float((w * (y - mean) ** 2).sum()) - (len(y) - 1)
+    between = max(excess / float(w.sum() - (w**2).sum() / w.sum()), 0.0)
+    return np.asarray(mean + between / (between + 1 / weight) * (x - mean), np.float64)

@@ -122,7 +122,7 @@ def test_a_small_shift_that_lasts_opens_an_episode_of_its_own_and_closes_when_it
                 (opened if f.verdict is Verdict.WARNING else closed).append(day)
     assert 61 <= opened[0] <= 80
     assert len(closed) == 1
-    assert 105 < closed[0] < 150
+    assert 100 < closed[0] < 130
     assert opened == list(range(opened[0], closed[0]))
 
 

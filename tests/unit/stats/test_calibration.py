@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monitor.stats.calibration import Calibration, calibrate
+from monitor.stats.calibration import Calibration, RowShape, calibrate
 
 RNG = np.random.default_rng
 
@@ -125,3 +125,33 @@ def test_what_does_not_fit_together_is_refused() -> None:
         calibrate(np.zeros((5, 2)), np.zeros((5, 1)), np.ones(2), np.zeros(5, int))
     with pytest.raises(ValueError, match="seasons"):
         calibrate(np.zeros((5, 1)), np.zeros((5, 1)), np.ones(1), np.arange(5), 3)
+
+
+BELLS = RowShape(skewness=np.zeros(40), kurtosis=np.zeros(40))
+
+
+@pytest.mark.parametrize("row", [None, BELLS])
+def test_windows_of_very_different_sizes_are_all_judged_by_their_own_noise(row: RowShape | None) -> None:
+    """The mean of 1 / n, not 1 over the mean of n, is training's noise: what is left of it would pass for natural."""
+    rng = np.random.default_rng(11)
+    n = np.tile(np.where(np.arange(56) % 7 >= 5, 40.0, 2000.0)[:, None], 40)
+    fitted = calibrate(rng.normal(size=n.shape) / np.sqrt(n), n, np.ones(40), np.zeros(56, np.int64), row=row)
+    for rows in (40, 2000):
+        z = fitted.z(rng.normal(size=(500, 40)) / np.sqrt(rows), np.full(40, rows))
+        assert z.std() == pytest.approx(1.0, abs=0.15)
+
+
+def test_the_error_of_a_mean_counts_the_memory_that_noise_hides() -> None:
+    """A quarter natural (φ = .8): single channels of 56 windows cannot tell, forty together can."""
+    rng = np.random.default_rng(12)
+    errors, off = [], []
+    for _ in range(20):
+        level = np.zeros((56 + 30, 40))
+        for t in range(1, len(level)):
+            level[t] = 0.8 * level[t - 1] + 0.6 * rng.normal(size=40)
+        theta = 0.04 * level[30:] + rng.normal(size=(56, 40)) * np.sqrt(3) * 0.04
+        n = np.full((56, 40), 1 / (3 * 0.04**2))
+        fitted = calibrate(theta, n, np.ones(40), np.zeros(56, np.int64), row=BELLS)
+        errors.append(fitted.error)
+        off.append(fitted.mean[0] ** 2)
+    assert 0.8 * np.mean(off) < np.mean(errors) < 1.5 * np.mean(off)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from monitor.stats.eprocess import CLEAN, Detector, Step, advance
+from monitor.stats.eprocess import CLEAN, OVER, Detector, Step, advance, dead_zone
 
 THRESHOLD = 1 / 0.00833
 
@@ -201,3 +201,82 @@ def test_nothing_to_watch_is_no_error() -> None:
         Detector.start(0, 2), z=[], deviation=[], autocorrelation=[], inflation=[], threshold=1.0, materiality=[]
     )
     assert step.detector.direction.tolist() == [0, 0]
+
+
+def windows_of(rng: np.random.Generator, length: int, phi: float, natural: float) -> np.ndarray:
+    """Windows of variance 1, of which ``natural`` is an AR(1) and the rest the noise of few rows."""
+    level, found = rng.normal(0, 1), []
+    for _ in range(length):
+        level = phi * level + np.sqrt(1 - phi**2) * rng.normal()
+        found.append(np.sqrt(natural) * level + np.sqrt(1 - natural) * rng.normal())
+    return np.array(found)
+
+
+def episodes(values: np.ndarray, **options: float) -> list[bool]:
+    """Whether an episode is open after each window; all channels' own rules at once."""
+    settings: dict[str, float] = {
+        "phi": 0.0,
+        "natural": 1.0,
+        "error": 0.01,
+        "dead": 2.0,
+        "over": np.inf,
+        "size": 0.08,
+        "threshold": THRESHOLD,
+    } | options
+    detector, found = Detector.start(1), []
+    for z in values.tolist():
+        detector = advance(
+            detector,
+            z=[z],
+            deviation=[settings["size"] * z],
+            autocorrelation=[settings["phi"]],
+            natural=[settings["natural"]],
+            inflation=[settings["error"]],
+            dead=settings["dead"],
+            over=settings["over"],
+            threshold=settings["threshold"],
+            materiality=[0.05],
+        ).detector
+        found.append(bool(detector.open[0]))
+    return found
+
+
+def test_a_memory_that_noise_hides_from_neighbours_is_no_evidence() -> None:
+    """Half natural (φ = .9), half noise: the lag-1 correlation is .45, but weeks add up to much more than that."""
+    rng = np.random.default_rng(7)
+    streams = [windows_of(rng, 300, 0.9, 0.5) for _ in range(60)]
+    seen_through = sum(any(episodes(z, phi=0.9, natural=0.5, threshold=1e4)) for z in streams)
+    taken_for_all = sum(any(episodes(z, phi=0.45, natural=1.0, threshold=1e4)) for z in streams)
+    assert seen_through <= 6
+    assert taken_for_all > 2 * seen_through
+
+
+def test_a_reference_that_is_off_by_three_standard_errors_does_not_alarm_for_ever() -> None:
+    """One of four hundred channels is; a monitor of forty channels would have one in each tenth model."""
+    rng = np.random.default_rng(8)
+    off = [3 * 0.15 + rng.normal(0, 1, 300) for _ in range(40)]
+    width = dead_zone(40, 0.00833)
+    assert sum(any(episodes(z, error=0.15**2, dead=width)) for z in off) <= 6
+    assert sum(any(episodes(z, error=0.15**2, dead=2.0)) for z in off) > 10
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_episode_ends_soon_after_its_shift_though_noise_stays_above_materiality(sign: int) -> None:
+    rng = np.random.default_rng(9)
+    lasted, without = [], []
+    for _ in range(30):
+        z = rng.normal(0, 1, 200)
+        z[:20] += sign * 1.5
+        lasted.append(sum(episodes(z, size=0.2, over=OVER)[20:]))
+        without.append(sum(episodes(z, size=0.2)[20:]))
+    assert np.median(lasted) <= 15
+    assert np.median(without) > 2 * np.median(lasted)
+
+
+def test_an_episode_stays_open_while_its_shift_lasts() -> None:
+    rng = np.random.default_rng(10)
+    shares = []
+    for _ in range(30):
+        found = episodes(1.5 + rng.normal(0, 1, 200), over=OVER)
+        shares.append(np.mean(found[found.index(True) :]))
+    assert np.mean(shares) > 0.97
