@@ -312,7 +312,13 @@ def largest_loss(found: Floats, loss: Loss, costs: Costs | None = None) -> float
 
 
 def judge_pairs(
-    champion: Answers, candidate: Answers, *, loss: Loss, costs: Costs | None = None, margin: float = MARGIN
+    champion: Answers,
+    candidate: Answers,
+    *,
+    loss: Loss,
+    costs: Costs | None = None,
+    margin: float = MARGIN,
+    alpha: float = ALPHA,
 ) -> Judged:
     """Return whether a shadow is as good as the champion on the same requests, row by row, by those with a label.
 
@@ -323,7 +329,7 @@ def judge_pairs(
     usable = np.isfinite(champion.label) & _answered(champion, loss) & _answered(candidate, loss)
     a, b = (losses(answers.of(usable), loss, costs) for answers in (champion, candidate))
     largest = largest_loss(np.concatenate([a, b]), loss, costs)
-    mean = mean_of(b - a, largest=largest, clusters=champion.window[usable], alpha=ALPHA)
+    mean = mean_of(b - a, largest=largest, clusters=champion.window[usable], alpha=alpha)
     return _judged(mean, a, b, loss, margin)
 
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from monitor.candidate import Answers, Judged, ReleaseVerdict, likeness
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.candidate import ALPHA, FEWEST, Answers, Judged, Loss, ReleaseVerdict, judge_pairs, likeness
+from monitor.check import Costs
 from monitor.foresight import REPEATED, Foreknowledge
-from monitor.golden import SAME, Replay
+from monitor.golden import SAME, Floats, Replay
 from monitor.noise import FLIPS, NOISES, Shaken
+from monitor.treatment import PARTS, SUMS, WORDS, Rate, estimate
+
+FEWEST_PEOPLE = 50  # behind a rate of a group
 
 
 class Outcome(StrEnum):
@@ -78,6 +86,109 @@ def regression(champion: Answers, candidate: Answers, judged: Sequence[Judged]) 
         return Section(name="regression", outcome=Outcome.FAIL, why=why, figures=figures)
     outcome = Outcome.PASS if verdicts == {ReleaseVerdict.PROMOTE} else Outcome.UNCLEAR
     return Section(name="regression", outcome=outcome, why=why, figures=figures)
+
+
+def slices(
+    champion: Answers,
+    candidate: Answers,
+    groups: Mapping[str, NDArray[Any]],
+    *,
+    loss: Loss,
+    costs: Costs | None,
+    margin: float,
+) -> Section:
+    """Return whether the candidate is worse for certain in any group of rows, each slicing apart.
+
+    ``groups`` names the group of each row by slicing. As ``judge_pairs`` in each group of 200 labelled rows and more,
+    with the error rate shared out among all of them.
+    """
+    usable = np.isfinite(champion.label)
+    found = []
+    for name, owner in groups.items():
+        values, counts = np.unique(owner[usable], return_counts=True)
+        found += [(name, value, owner == value) for value in values[counts >= FEWEST]]
+    judged = []
+    for name, value, rows in found:
+        one = judge_pairs(
+            champion.of(rows), candidate.of(rows), loss=loss, costs=costs, margin=margin, alpha=ALPHA / len(found)
+        )
+        judged.append((f"{name} {value}", one))
+    known = [(name, one) for name, one in judged if one.difference is not None]
+    worst = sorted(known, key=lambda item: -item[1].difference.value if item[1].difference else 0.0)
+    bad = [name for name, one in known if one.verdict is ReleaseVerdict.ROLL_BACK]
+    if not known:
+        why = f"no group has {FEWEST} labelled rows"
+        return Section(name="slices", outcome=Outcome.UNCLEAR, why=why)
+    return Section(
+        name="slices",
+        outcome=Outcome.FAIL if bad else Outcome.PASS,
+        why=f"worse for certain in {', '.join(bad)}" if bad else f"worse for certain in none of {len(known)} groups",
+        figures=[f"{name}: {one.why}" for name, one in worst[:3]],
+    )
+
+
+def fairness(
+    champion: Answers,
+    candidate: Answers,
+    groups: Mapping[str, NDArray[Any]],
+    *,
+    rates: Collection[Rate],
+    tolerance: float,
+) -> Section:
+    """Return whether the candidate treats groups more differently than the champion does, and than is tolerated.
+
+    Each group is compared with the largest of its slicing. It fails where the difference of a rate surely exceeds the
+    tolerance and is larger than the champion's by more than two standard errors.
+    """
+    faults, figures, compared = [], [], 0
+    for name, owner in groups.items():
+        values, counts = np.unique(owner, return_counts=True)
+        base = values[counts.argmax()]
+        for value in values[values != base]:
+            for rate in sorted(set(rates) & set(PARTS)):
+                gaps = [_gap(answers, owner == value, owner == base, rate) for answers in (champion, candidate)]
+                (before, _, _), (after, error, people) = gaps
+                if people < FEWEST_PEOPLE or not np.isfinite([before, after]).all():
+                    continue
+                compared += 1
+                text = f"{name} {value}: {WORDS[rate][0]} {after:+.3f} beside {base} (the champion's {before:+.3f})"
+                figures.append((abs(after) - abs(before), text))
+                surely = abs(after) - 2 * error > tolerance
+                if surely and abs(after) - abs(before) > 2 * error:
+                    faults.append(text)
+    if not compared:
+        why = f"no group of which rates can be compared has {FEWEST_PEOPLE} rows"
+        return Section(name="fairness", outcome=Outcome.UNCLEAR, why=why)
+    return Section(
+        name="fairness",
+        outcome=Outcome.FAIL if faults else Outcome.PASS,
+        why="; ".join(faults) or f"none of {compared} differences exceeds {tolerance:g} and the champion's",
+        figures=[text for _, text in sorted(figures, reverse=True)[:3]],
+    )
+
+
+def _gap(answers: Answers, group: NDArray[np.bool_], base: NDArray[np.bool_], rate: Rate) -> tuple[float, float, float]:
+    """Return the difference of a rate between two groups, its standard error, and the people of the smaller one."""
+    one, other = (estimate(rate, _sums(answers.of(rows))) for rows in (group, base))
+    return one.value - other.value, float(np.hypot(one.error, other.error)), min(one.n, other.n)
+
+
+def _sums(answers: Answers) -> Floats:
+    """Return the counts of a group in the order that ``treatment`` has them; what needs scores is left out."""
+    said, truth = answers.decision, answers.label
+    known = np.isfinite(said) & np.isfinite(truth)
+    yes, true = said[known] == 1, truth[known] == 1
+    counts = {
+        "rows": len(said),
+        "decided": np.isfinite(said).sum(),
+        "selected": (said == 1).sum(),
+        "labelled": known.sum(),
+        "true_negative": (~yes & ~true).sum(),
+        "false_negative": (~yes & true).sum(),
+        "false_positive": (yes & ~true).sum(),
+        "true_positive": (yes & true).sum(),
+    }
+    return np.array([float(counts.get(name, 0.0)) for name in SUMS])
 
 
 def leakage(found: Foreknowledge, repeats: tuple[float, float] | None = None) -> Section:

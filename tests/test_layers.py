@@ -54,6 +54,7 @@ TOP = {
     "intervention",
     "release",
     "pairing",
+    "respondent",
     "examination",
     "evaluation",
     "reading",

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,18 +11,22 @@ import jinja2
 import numpy as np
 import pyarrow as pa
 import typer
+from numpy.typing import NDArray
 
 from monitor import candidate as candidates
 from monitor import foresight, noise
 from monitor import gate as gates
 from monitor import golden as golden_rows
 from monitor.candidate import Answers
+from monitor.checks.fairness import Fairness
 from monitor.command import CommandError, ConfigOption, ExitCode, JsonOption, configuration, console, plain, say
+from monitor.endpoint import EndpointError
 from monitor.gate import Outcome, Section
 from monitor.golden import Columns, Floats, Predict
 from monitor.installation import Monitored, opened
 from monitor.outcome import Task
 from monitor.pairing import losses_of
+from monitor.respondent import Respondent, RespondentError, respondent, scores_of
 from monitor.sources.frame import FrameError, column_of, columns_of, is_diverse, labels, numbers_of, read_file, times
 
 CODES = {Outcome.PASS: ExitCode.OK, Outcome.FAIL: ExitCode.WARNING, Outcome.UNCLEAR: ExitCode.UNCLEAR}
@@ -42,11 +43,14 @@ def gate(
     candidate: Annotated[str, typer.Option("--candidate", help="Version that would take over, for the report.")],
     inputs: Annotated[Path, typer.Option("--inputs", help="Logged inputs that both versions answer; Parquet or CSV.")],
     predict: Annotated[
-        str, typer.Option("--predict", help="The candidate: module:function, or the column of --inputs with its score.")
+        str,
+        typer.Option(
+            "--predict",
+            help="The candidate: module:function, endpoint, v2:URL, mlflow:URL, log (its shadow's answers by id), or "
+            "the column of --inputs with its score.",
+        ),
     ],
-    champion: Annotated[
-        str | None, typer.Option("--champion", help="The champion: module:function, or a column of --inputs.")
-    ] = None,
+    champion: Annotated[str | None, typer.Option("--champion", help="The champion, likewise.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Column with the truth, in both files.")] = None,
     train: Annotated[Path | None, typer.Option("--train", help="What the candidate was trained on.")] = None,
     golden: Annotated[Path | None, typer.Option("--golden", help="Rows with their predictions in training.")] = None,
@@ -65,13 +69,14 @@ def gate(
         raise CommandError(f"--margin {margin:g} is no share of a loss; give one above 0 and below 1, such as 0.05.")
     with opened(configuration(config)) as installation:
         watched = installation.model(model)
-    if watched.section.source.prediction.task is not Task.BINARY:
-        raise CommandError(f"{model} has no score of two classes; only models that have one can pass the gate.")
-    judge = _Gate(watched=watched, label=label, margin=margin)
-    try:
-        sections, skipped = judge.sections(inputs, predict, champion, train, golden, golden_score)
-    except FrameError as error:
-        raise CommandError(str(error)) from error
+        if watched.section.source.prediction.task is not Task.BINARY:
+            raise CommandError(f"{model} has no score of two classes; only models that have one can pass the gate.")
+        dsn = installation.source_dsn(watched.section)
+        judge = _Gate(watched=watched, label=label, margin=margin, version=candidate, dsn=dsn)
+        try:
+            sections, skipped = judge.sections(inputs, predict, champion, train, golden, golden_score)
+        except (FrameError, RespondentError, EndpointError) as error:
+            raise CommandError(str(error)) from error
     outcome = gates.overall(sections)
     title = f"{model} {candidate}"
     if report is not None:
@@ -92,8 +97,8 @@ def gate(
 
 
 class _Gate:
-    def __init__(self, *, watched: Monitored, label: str | None, margin: float) -> None:
-        self.watched, self.label, self.margin = watched, label, margin
+    def __init__(self, *, watched: Monitored, label: str | None, margin: float, version: str, dsn: str) -> None:
+        self.watched, self.label, self.margin, self.version, self.dsn = watched, label, margin, version, dsn
         prediction = watched.section.source.prediction
         self.threshold, self.positive = prediction.threshold or 0.5, prediction.positive
 
@@ -104,14 +109,17 @@ class _Gate:
         rows = read_file(inputs)
         if not rows.num_rows:
             raise FrameError(f"{inputs} has no rows; give logged inputs.")
-        named = {one for one in (predict, champion) if one is not None and ":" not in one}
+        asked = respondent(predict, self.watched, is_candidate=True)
+        standing = None if champion is None else respondent(champion, self.watched, is_candidate=False)
+        named = {one.column for one in (asked, standing) if one is not None and one.column is not None}
         features = columns_of(rows, self._reserved | named)
-        call = _function(predict) if ":" in predict else None
         found, skipped = [], []
-        before = None if champion is None else _score(rows, inputs, features, champion)
-        said = _score(rows, inputs, features, predict)
+        before = None if standing is None else self._scores(standing, rows, inputs, features, "champion")
+        said = self._scores(asked, rows, inputs, features, "shadow")
         if before is not None:
-            found.append(self._regression(rows, before, said))
+            found += self._compared(rows, before, said)
+            if self.label is None and self.watched.section.source.attributes:
+                skipped.append("slices and fairness; give --label")
         else:
             skipped.append("regression; give --champion")
         if train is not None and self.label is not None:
@@ -122,18 +130,27 @@ class _Gate:
             found.append(gates.leakage(known, foresight.repeated(columns, features)))
         else:
             skipped.append("leakage; give --train and --label")
-        if call is None:
-            skipped.append("parity and stability; give --predict as module:function")
+        if asked.predict is None:
+            skipped.append("parity and stability; give --predict as module:function or an endpoint")
             return found, skipped
         if golden is not None:
             replayed = read_file(golden)
             expected = column_of(replayed, golden, score)
             given = columns_of(replayed, self._reserved | {score})
-            found.append(gates.parity(golden_rows.replay(given, numbers_of(expected, score), call)))
+            found.append(gates.parity(golden_rows.replay(given, numbers_of(expected, score), asked.predict)))
         else:
             skipped.append("parity; give --golden")
-        found.append(gates.stability(self._shaken(features, call)))
+        if not asked.shakable:
+            skipped.append("stability; the endpoint serves production, unless release.endpoint says production: false")
+            return found, skipped
+        beside = None
+        if standing is not None and standing.predict is not None and standing.shakable:
+            beside = self._shaken(features, standing.predict)
+        found.append(gates.stability(self._shaken(features, asked.predict), beside))
         return found, skipped
+
+    def _scores(self, one: Respondent, rows: pa.Table, path: Path, features: Columns, role: str) -> Floats:
+        return scores_of(one, rows, path, features, self.watched, self.dsn, role=role, version=self.version)
 
     def _shaken(self, features: Columns, call: Predict) -> noise.Shaken | None:
         return noise.shake(features, call, threshold=self.threshold, rng=np.random.default_rng(SEED))
@@ -173,7 +190,8 @@ class _Gate:
         also = {source.time, source.id, source.version, source.role, source.logged_at, self.label}
         return {name for name in also if name is not None} | set(source.prediction.columns().values())
 
-    def _regression(self, rows: pa.Table, one: Floats, other: Floats) -> Section:
+    def _compared(self, rows: pa.Table, one: Floats, other: Floats) -> list[Section]:
+        """Return regression over all rows, and by slice and fairness where rows have labels and attributes."""
         known = self.label is not None and self.label in rows.column_names
         truth = self._truth(rows, None) if known else np.full(rows.num_rows, np.nan)
         window = np.zeros(rows.num_rows, np.int64)
@@ -182,53 +200,41 @@ class _Gate:
             seconds = rows[time].cast(pa.timestamp("s"), safe=False).cast(pa.int64()).to_numpy()
             window = seconds // round(self.watched.spec.pace.total_seconds())
         a, b = (
-            Answers(score=score, decision=(score >= self.threshold).astype(float), label=truth, window=window)
+            Answers(
+                score=score,
+                decision=np.where(np.isfinite(score), score >= self.threshold, np.nan),
+                label=truth,
+                window=window,
+            )
             for score in (one, other)
         )
         wanted = losses_of(self.watched) if known else []
-        costs = self.watched.costs
-        judged = [candidates.judge_pairs(a, b, loss=loss, costs=costs, margin=self.margin) for loss in wanted]
-        return gates.regression(a, b, judged)
+        costs, margin = self.watched.costs, self.margin
+        judged = [candidates.judge_pairs(a, b, loss=loss, costs=costs, margin=margin) for loss in wanted]
+        found = [gates.regression(a, b, judged)]
+        groups = self._groups(rows) if known else {}
+        if groups:
+            found.append(gates.slices(a, b, groups, loss=wanted[0], costs=costs, margin=margin))
+        fairness = self.watched.checks.get("fairness")
+        if isinstance(fairness, Fairness) and fairness.slices:
+            compared = {" × ".join((n,) if isinstance(n, str) else n) for n in fairness.slices}
+            own = {name: groups[name] for name in compared if name in groups}
+            if own:
+                found.append(gates.fairness(a, b, own, rates=fairness.judged, tolerance=fairness.tolerance))
+        return found
+
+    def _groups(self, rows: pa.Table) -> dict[str, NDArray[Any]]:
+        """Return, by slicing, the group of each row; slicings whose attributes the file lacks are left out."""
+        found = {}
+        for names in self.watched.section.source.slices:
+            if all(name in rows.column_names for name in names):
+                columns = [[str(value) for value in rows[name].to_pylist()] for name in names]
+                found[" × ".join(names)] = np.array([" × ".join(row) for row in zip(*columns, strict=True)], object)
+        return found
 
     def _truth(self, rows: pa.Table, path: Path | None) -> Floats:
         assert self.label is not None
         return labels(self.label, column_of(rows, path, self.label), (), self.positive)
-
-
-def _score(rows: pa.Table, path: Path, features: Columns, said: str) -> Floats:
-    if ":" in said:
-        return _function(said)(features)
-    return numbers_of(column_of(rows, path, said), said)
-
-
-def _function(named: str) -> Predict:
-    """Return a function of columns around ``module:function``, which takes a frame and returns scores."""
-    module, _, name = named.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        function: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise CommandError(f"{named} cannot be imported ({what}); give module:function on the path.") from error
-    finally:
-        sys.path.pop(0)
-
-    def predict(columns: Columns) -> Floats:
-        import pandas as pd
-
-        frame = pd.DataFrame(dict(columns))
-        try:
-            scores = np.asarray(function(frame), np.float64)
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise CommandError(f"{named} failed on the given rows ({what}); try it on them.") from error
-        if scores.shape != (len(frame),):
-            raise CommandError(
-                f"{named} returned shape {scores.shape}; it must return one score for each of {len(frame)} rows."
-            )
-        return scores
-
-    return predict
 
 
 def _write(report: Path, page: str) -> None:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
 from monitor.cli import run as command
+from monitor.embedded import Database
+from tests.peers import closed_port
+from tests.scoring import scoring
 
 CONFIG = """
 store: {url: "postgresql://nobody@127.0.0.1:1/none"}
@@ -48,6 +54,9 @@ def swapped(frame):
 
 def nervous(frame):
     return champion(frame) + 0.2 * np.sign(np.sin(1e8 * frame["wind"]))
+
+def unfair(frame):
+    return np.where(frame["carrier"] == "B", 1 - champion(frame), champion(frame))
 
 def broken(frame):
     raise RuntimeError("no such tree")
@@ -177,7 +186,7 @@ def test_what_was_not_given_is_named_and_scores_may_be_columns(gate: Gate) -> No
     assert code == 0
     assert said.splitlines() == [
         "Not judged: leakage; give --train and --label.",
-        "Not judged: parity and stability; give --predict as module:function.",
+        "Not judged: parity and stability; give --predict as module:function or an endpoint.",
     ]
     assert gate("p", "--champion", "q")[0] == 2  # without labels nobody can tell
 
@@ -220,3 +229,85 @@ def test_what_cannot_be_judged_is_refused_in_one_sentence(
     assert (code, out) == (3, "")
     assert sentence in said
     assert said.count("\n") == 1
+
+
+SLICED = CONFIG.replace("      prediction:", "      slices: [carrier]\n      prediction:").replace(
+    "    window:", "    checks: {fairness: {slices: [carrier], tolerance: 0.05}}\n    window:"
+)
+
+
+def test_slices_and_fairness_are_judged_by_the_configured_groups(gate: Gate) -> None:
+    Path("monitor.yaml").write_text(SLICED)
+    found = parts(gate("equal", *FULL, "--json")[1])
+    assert (found["slices"]["outcome"], found["slices"]["why"]) == ("pass", "worse for certain in none of 2 groups")
+    assert found["fairness"]["outcome"] == "pass"
+
+
+def test_a_candidate_that_is_worse_for_one_group_fails_by_its_name(gate: Gate) -> None:
+    Path("monitor.yaml").write_text(SLICED)
+    code, out, _ = gate("unfair", *FULL, "--json", "--report", "gate.html")
+    found = parts(out)
+    assert code == 1
+    assert (found["slices"]["outcome"], found["slices"]["why"]) == ("fail", "worse for certain in carrier B")
+    assert found["fairness"]["outcome"] == "fail"
+    assert "true positive rate" in found["fairness"]["why"]
+    assert "Worse for certain in carrier B" in Path("gate.html").read_text()
+
+
+def test_both_versions_can_be_endpoints_and_noise_goes_only_where_it_may(gate: Gate) -> None:
+    numbers = rows(300, seed=3)
+    write("inputs", pa.table({"x": numbers["wind"], "z": numbers["rain"], "late": numbers["late"]}))
+    with scoring() as old, scoring("nervous") as new:
+        options = "protocol: mlflow, production: PRODUCTION, per_second: 999"
+        told = f"release: {{endpoint: {{url: '{new}/invocations', {options}}}}}"
+        for production, stability in (("true", None), ("false", "fail")):
+            Path("monitor.yaml").write_text(CONFIG + f"    {told.replace('PRODUCTION', production)}\n")
+            champion = ("--champion", f"v2:{old}/v2/models/m/infer")
+            code, out, said = command_line("--predict", "endpoint", *champion, "--json")
+            found = parts(out)
+            assert "300 rows: agreement" in found["regression"]["figures"][0]
+            assert found.get("stability", {}).get("outcome") == stability
+            assert ("the endpoint serves production" in said) == (stability is None)
+            assert code == (2 if stability is None else 1)
+
+
+def command_line(*arguments: str) -> tuple[int, str, str]:
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as said:
+        code = command(["gate", "late", "--candidate", "8", "--inputs", "inputs.parquet", *arguments])
+    return code, out.getvalue(), said.getvalue()
+
+
+def test_an_endpoint_that_is_away_is_one_sentence(gate: Gate) -> None:
+    code, out, said = command_line("--predict", f"mlflow:http://127.0.0.1:{closed_port()}/invocations")
+    assert (code, out) == (3, "")
+    assert "does not answer" in said
+    code, _, said = command_line("--predict", "endpoint")
+    assert code == 3
+    assert "late has no release.endpoint; configure it, or give v2:URL or mlflow:URL" in said
+
+
+def test_the_logs_can_answer_for_both_versions(gate: Gate, database: Database) -> None:
+    text = CONFIG.replace("postgresql://nobody@127.0.0.1:1/none", database.url)
+    Path("monitor.yaml").write_text(
+        text.replace(
+            "      url: store\n      table: logged\n      time: at\n      id: id\n", "      builtin: true\n"
+        ).replace("p, threshold", "score, threshold")
+    )
+    given = rows(2000, seed=4)
+    keys = [str(number) for number in range(2000)]
+    write("inputs", given.append_column("request_id", pa.array(keys)))
+    with psycopg.connect(database.dsn) as conn, conn.cursor() as cursor:
+        log = (
+            "INSERT INTO monitor.prediction_log (request_id, model, model_version, role, score)"
+            " VALUES (%s, 'late', %s, %s, %s)"
+        )
+        for version, role, sign in (("7", "champion", 1), ("8", "shadow", -1)):
+            said = 1 / (1 + np.exp(-sign * np.asarray(given["wind"])))
+            cursor.executemany(log, [(k, version, role, float(p)) for k, p in zip(keys[:1500], said, strict=False)])
+    code, out, _ = command_line("--predict", "log", "--champion", "log", "--label", "late", "--json")
+    found = parts(out)
+    assert code == 1
+    assert found["regression"]["outcome"] == "fail"
+    assert "rank correlation -1.000" in found["regression"]["figures"][0]
+    run = ["gate", "late", "--candidate", "9", "--inputs", "inputs.parquet", "--predict", "log"]
+    assert command(run) == 3, "nobody has shadowed as version 9"
