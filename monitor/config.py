@@ -46,8 +46,6 @@ INACTIVE: tuple[str, ...] = (
     "models.*.checks.concept",
     "models.*.checks.multivariate",
     "models.*.retraining.max_age",
-    "channels.*.type=apprise",
-    "web.proxy_header",
 )
 """What is understood but does nothing yet, `*` for any name and `=` for one value.
 

@@ -20,7 +20,7 @@ from litestar.params import Body, QueryParameter
 from litestar.response import Redirect, Template
 from litestar.types import Guard
 
-from monitor.access import Person, Role, Tokens
+from monitor.access import NAME, Person, Role, Tokens
 from monitor.consistency import is_loopback
 from monitor.settings import WebSection
 
@@ -51,6 +51,9 @@ def guard(web: WebSection, clock: Callable[[], datetime]) -> Guard:
                 raise PermissionDeniedException("Nothing can be changed here without web.tokens_file.")
             return
         person = _person(connection, tokens, clock(), only_token=bool(handler.opt.get("exclude_from_csrf")))
+        if person is None and web.proxy_header is not None and not handler.opt.get("exclude_from_csrf"):
+            person = _signed_on(connection, web)
+            connection.state.by_proxy = person is not None
         connection.state.person = person
         if needed is None:
             return
@@ -70,6 +73,34 @@ def _person(
         return tokens.person(token.strip())
     cookie = connection.cookies.get("__Host-monitor_session") or connection.cookies.get("monitor_session")
     return tokens.resume(cookie, now=now) if cookie and not only_token else None
+
+
+def _signed_on(connection: ASGIConnection[Any, Any, Any, Any], web: WebSection) -> Person | None:
+    """Return whom the proxy for single sign-on names; its header is believed from its own addresses alone.
+
+    A header that comes from elsewhere, comes twice, or names nobody is refused: it is a mistake or an attack.
+    """
+    named = connection.headers.getall(web.proxy_header or "", [])
+    if not named:
+        return None
+    host = connection.client.host if connection.client else ""
+    if not any(_is_in(host, network) for network in web.proxy_addresses):
+        log.warning("a name for single sign-on was refused", extra={"client": host})
+        raise PermissionDeniedException(f"{web.proxy_header} came from {host}, which is none of web.proxy_addresses.")
+    name = named[0].strip()
+    if len(named) > 1 or not NAME.fullmatch(name):
+        raise PermissionDeniedException(f"{web.proxy_header} must name one person, in letters, digits and . @ + - _")
+    return Person(name=name, role=Role.OPERATOR if name in web.proxy_operators else Role.VIEWER)
+
+
+def _is_in(host: str, network: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address in ipaddress.ip_network(network)
 
 
 def person_of(request: Asked) -> Person | None:

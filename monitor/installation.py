@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 import monitor
 from monitor import check, embedded, notification, schema, store
 from monitor.check import Budget, Check, Costs
-from monitor.config import Config, ModelSection, config_hash, nearest
+from monitor.config import Config, ConfigError, ModelSection, config_hash, nearest
 from monitor.consistency import typed_options
 from monitor.embedded import EmbeddedPostgres
 from monitor.notification import Channel, hook_name
@@ -99,7 +100,11 @@ class Installation:
             options = {key: value for key, value in section.options().items() if value is not None}
             if "allow_private" in accepted:
                 options["allow_private"] = private
-            built[name] = notification.channels.build(section.type, options)
+            try:
+                built[name] = notification.channels.build(section.type, options)
+            except ValidationError as error:
+                problem = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+                raise ConfigError(f"{self.config.path}: channels.{name}: {problem}.") from None
         return built
 
     @cached_property

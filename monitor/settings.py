@@ -1,10 +1,22 @@
 """What the configuration says beside the models: store, channels, routes, alerts, web page, retention, security."""
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, SecretStr, Tag, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from monitor.access import Tokens, TokensError, read_tokens
 from monitor.check import Cause, Severity
@@ -297,6 +309,20 @@ def _listen(value: Any) -> Any:
     return value
 
 
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ipaddress.ip_network(value)
+        except ValueError:
+            raise refusal("must be addresses or networks such as 10.0.0.7 or 10.0.0.0/29") from None
+    return values
+
+
+Networks = Annotated[Texts, AfterValidator(_networks)]
+#: What a browser or the page itself sets cannot name a person.
+TAKEN_HEADERS = frozenset({"authorization", "cookie", "host", "origin", "referer", "content-type", "content-length"})
+
+
 class WebSection(Section):
     """Page, API and metrics."""
 
@@ -307,9 +333,29 @@ class WebSection(Section):
     tokens_file: LocalPath | None = None
     """File with a line for each person and program: name, viewer or operator, token. With it the page asks for one."""
     proxy_header: Text | None = None
-    """Header in which a proxy for single sign-on names the person."""
+    """Header in which a proxy for single sign-on names the person; needs proxy_addresses and tokens_file."""
+    proxy_addresses: Networks = ()
+    """Addresses or networks of that proxy, such as 10.0.0.7 or 10.0.0.0/29; from elsewhere the header is refused."""
+    proxy_operators: Texts = ()
+    """Names, as the proxy writes them, of those who are operators; everybody else whom it lets in is a viewer."""
 
     _tokens: Tokens | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _whole_sign_on(self) -> Self:
+        if self.proxy_header is None and (self.proxy_addresses or self.proxy_operators):
+            raise refusal(
+                "is needed by proxy_addresses and proxy_operators; name the header", "proxy_header", show=False
+            )
+        if self.proxy_header is not None:
+            if not re.fullmatch(r"[A-Za-z0-9-]+", self.proxy_header) or self.proxy_header.lower() in TAKEN_HEADERS:
+                raise refusal("is no name of a header of its own; write one such as X-Forwarded-User", "proxy_header")
+            if not self.proxy_addresses:
+                remedy = "name the proxy's, or anybody who reaches the page could be anybody"
+                raise refusal(f"is needed by proxy_header; {remedy}", "proxy_addresses", show=False)
+            if self.tokens_file is None:
+                raise refusal("is needed by proxy_header: its tokens sign the forms", "tokens_file", show=False)
+        return self
 
     @model_validator(mode="after")
     def _read_tokens(self) -> Self:

@@ -255,6 +255,7 @@ def serve(app: Litestar, address: tuple[str, int]) -> Serving:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # who asks is who connects: single sign-on depends on it
         ws="none",
         lifespan="on",
         timeout_graceful_shutdown=STOP,

@@ -56,7 +56,7 @@ def doctor(
     for problem in problems:
         print(problem)
     if not problems:
-        say(f"Nothing wrong found: store, {len(installation.models)} models, {len(loaded.channels)} channels.")
+        say(f"Nothing wrong found: store, {len(installation.models)} models, {len(installation.channels)} channels.")
     return ExitCode.WARNING if problems else ExitCode.OK
 
 

@@ -43,9 +43,13 @@ def _email(stack: ExitStack, state: str) -> dict[str, Any]:
     return {"host": HOST, "port": port, "security": "none", "sender": "m@example.org", "recipients": ["a@example.org"]}
 
 
+def _apprise(stack: ExitStack, state: str) -> dict[str, Any]:
+    return {"url": f"json{_http(stack, state).removeprefix('http')}/{CANARY}"}
+
+
 #: How to reach a peer that is well, ill (tries again help), refusing or absent. A channel added here by its author is
 #: run through everything below; one that needs more than a local server is only checked for its form.
-PEERS: dict[str, Options] = {"slack": _slack, "webhook": _webhook, "email": _email}
+PEERS: dict[str, Options] = {"slack": _slack, "webhook": _webhook, "email": _email, "apprise": _apprise}
 RUN = [name for name in NAMES if name in PEERS]
 
 
