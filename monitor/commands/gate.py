@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,8 +81,7 @@ def gate(
     outcome = gates.overall(sections)
     title = f"{model} {candidate}"
     if report is not None:
-        page = _html(title, outcome, sections) if report.suffix == ".html" else gates.markdown(title, sections)
-        _write(report, page)
+        write_report(report, title, outcome, sections)
     if as_json:
         document = {"model": model, "candidate": candidate, "outcome": outcome, "not_judged": skipped}
         print(json.dumps({**document, "sections": [asdict(one) for one in sections]}, default=plain, indent=2))
@@ -237,13 +237,15 @@ class _Gate:
         return labels(self.label, column_of(rows, path, self.label), (), self.positive)
 
 
-def _write(report: Path, page: str) -> None:
+def write_report(report: Path, title: str, outcome: Outcome, sections: Sequence[Section]) -> None:
+    """Write sections as a page, or as Markdown for a pull request, by the name of the file; raises CommandError."""
+    page = _html(title, outcome, sections) if report.suffix == ".html" else gates.markdown(title, sections)
     try:
         report.write_text(page, encoding="utf-8")
     except OSError as error:
         raise CommandError(f"--report {report} cannot be written ({error.strerror}); give another path.") from error
 
 
-def _html(title: str, outcome: Outcome, sections: list[Section]) -> str:
+def _html(title: str, outcome: Outcome, sections: Sequence[Section]) -> str:
     environment = jinja2.Environment(loader=jinja2.PackageLoader("monitor"), autoescape=True)
     return environment.get_template("gate.html").render(title=title, outcome=outcome, sections=sections)
