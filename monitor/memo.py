@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from monitor.reference import Reference
 
 T = TypeVar("T")
+P = ParamSpec("P")
 KEPT = 32  # references; each memo is small against the reference itself
 
 
@@ -21,15 +22,15 @@ class _Keyed:
     reference: Reference = field(compare=False)
 
 
-def per_reference(function: Callable[[Reference], T]) -> Callable[[Reference], T]:
-    """Return the function with its results kept by the id of the reference; they must not be changed."""
+def per_reference(function: Callable[Concatenate[Reference, P], T]) -> Callable[Concatenate[Reference, P], T]:
+    """Return the function with its results kept by the id of the reference and all else; they must not be changed."""
 
     @lru_cache(maxsize=KEPT)
-    def kept(keyed: _Keyed) -> T:
-        return function(keyed.reference)
+    def kept(keyed: _Keyed, *args: P.args, **kwargs: P.kwargs) -> T:
+        return function(keyed.reference, *args, **kwargs)
 
     @wraps(function)
-    def remembering(reference: Reference) -> T:
-        return kept(_Keyed(id=reference.id, reference=reference))
+    def remembering(reference: Reference, *args: P.args, **kwargs: P.kwargs) -> T:
+        return kept(_Keyed(id=reference.id, reference=reference), *args, **kwargs)
 
     return remembering

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.check import Budget
 from monitor.column import NumericColumn
 from monitor.profile import Profile
-from monitor.reference import Reference
 from monitor.source import Bools, Floats, Ints
-from monitor.statistic import LASTING, NullModel, Statistic, StatisticKind, null_model
-from monitor.stats.calibration import Calibration, calibrate
+from monitor.statistic import LASTING, NullModel, Statistic, StatisticKind
+from monitor.stats.calibration import Calibration
 from monitor.stats.multiplicity import adjusted, smallest_p
 
 MATERIALITY = 0.05  # training standard deviations
 SHARE_MATERIALITY = 0.02  # of rows
-FEWEST_BLOCKS = 3
 FEWEST_OUTSIDE = 3  # rows; one stray row is no window outside the range
-LARGEST_P, SMALLEST_P = 0.2, 1e-6  # of the windows that tell how often p is small
-BELIEF = 3.0  # windows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,48 +146,3 @@ def outside_range(profile: Profile, names: Sequence[str], lows: Floats, highs: F
     numeric = [isinstance(profile.layout.columns[i], NumericColumn) for i in at.tolist()]
     usable = [profile.columns[name].count >= FEWEST_OUTSIDE for name in names]
     return np.asarray(beyond & numeric & usable & np.isfinite(lows[at]), np.bool_)
-
-
-def achieved_rate(reference: Reference, budget: Budget, *, materiality: float = MATERIALITY) -> float:
-    """Return the share of training windows that the fast path would flag when calibrated on the others.
-
-    One week of windows after the other (or an eighth, where training has no weeks) is left out and judged. Fewer than
-    a hundred windows cannot count what happens once in a hundred, so the rate at q is drawn from those up to p = .2:
-    their number, and how fast they thin out (Hill 1975), with the weight of three windows on a uniform p. Compare with
-    the nominal ``budget.q``. NaN where fewer than three blocks make it unmeasurable; below 28 windows it says little.
-    """
-    null = null_model(reference)
-    names = [column.name for column in reference.layout.columns if column.clock is None]
-    panel = Panel.of(null, names, materiality)
-    if materiality <= 0:
-        panel = replace(panel, materiality=np.zeros(len(panel.materiality)))
-    K = len(null.theta)
-    length = 7 if null.seasons == 7 else max(1, math.ceil(K / 8))
-    block = np.arange(K) // length
-    blocks = int(block.max()) + 1 if K else 0
-    if blocks < FEWEST_BLOCKS or not len(panel.places):
-        return math.nan
-    unit, row = null.statistics.unit, null.statistics.row
-    lows = np.array([profile.lows for profile in reference.profiles])
-    highs = np.array([profile.highs for profile in reference.profiles])
-    p = np.ones(K)
-    for left_out in range(blocks):
-        inside = block != left_out
-        fitted = calibrate(null.theta[inside], null.n[inside], unit, null.slots[inside], null.seasons, row)
-        low, high = lows[inside].min(axis=0), highs[inside].max(axis=0)
-        for t in np.flatnonzero(~inside).tolist():
-            outside = outside_range(reference.profiles[t], names, low, high)
-            verdicts = panel.judge(fitted, null.theta[t], null.n[t], int(null.slots[t]), budget.q)
-            p[t] = 0.0 if outside.any() else np.nanmin(verdicts.p_adjusted, initial=1.0)
-    return rate_at(p, budget.q)
-
-
-def rate_at(p: Floats, q: float) -> float:
-    """Return how often p would be at most q, from a sample of p-values; see ``achieved_rate``.
-
-    >>> round(rate_at(np.linspace(0.001, 1, 1000), 0.01), 2)
-    0.01
-    """
-    small = np.maximum(p[p <= LARGEST_P], SMALLEST_P)
-    slope = (len(small) + BELIEF) / (np.log(LARGEST_P / small).sum() + BELIEF)
-    return float(len(small) / len(p) * min(q / LARGEST_P, 1.0) ** slope)

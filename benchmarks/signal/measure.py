@@ -12,9 +12,9 @@ from benchmarks.signal.exchange import Flag
 from benchmarks.signal.watch import Watched, decide_all, judge_all, watch
 from benchmarks.signal.worlds import NORMAL, SKEWED, Drift, drifting, null
 from monitor.check import Budget, Verdict
-from monitor.panel import achieved_rate
 from monitor.profile import Profile
 from monitor.reference import SCORE, with_score
+from monitor.rehearsal import achieved_rate, level_of
 from monitor.source import NumericValues
 from monitor.statistic import null_model, slot_of
 
@@ -133,6 +133,7 @@ def _probe(watched: Watched) -> tuple[int, int]:
     world, reference = watched.world, watched.reference
     null_, found, trials = null_model(reference), 0, 0
     panel, verdicts = judge_all(watched, Q, 0.05)
+    level = level_of(reference, Q)
     pieces = world.parts(most=1)
     next(pieces)
     for first, _, batch, _ in pieces:
@@ -150,7 +151,7 @@ def _probe(watched: Watched) -> tuple[int, int]:
             shifted = NumericValues(values=values.values + size * scale, missing=values.missing)
             profile = Profile.of(reference.layout, replace(moved, columns={**moved.columns, name: shifted}))
             theta, rows = null_.statistics.values(profile)
-            verdict = panel.judge(null_.season, theta, rows, slot_of(reference, world.windows[first]), Q)
+            verdict = panel.judge(null_.season, theta, rows, slot_of(reference, world.windows[first]), level)
             found += bool(verdict.flagged[j])
             trials += 1
     return found, trials

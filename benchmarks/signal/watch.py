@@ -14,6 +14,7 @@ from monitor.outcome import OutcomeProfile, Task, outcomes_of
 from monitor.panel import Panel, Verdicts
 from monitor.profile import Profile, profiles_of
 from monitor.reference import Reference, build_reference, with_score
+from monitor.rehearsal import level_of
 from monitor.source import Batch
 from monitor.statistic import null_model
 
@@ -90,15 +91,16 @@ def decide_all(watched: Watched) -> Replay:
 
 
 def judge_all(watched: Watched, q: float, materiality: float) -> tuple[Panel, list[Verdicts]]:
-    """Return the fast path's verdicts on all windows at level q; materiality 0 turns the floor off altogether."""
+    """Return the fast path's verdicts on all windows at nominal rate q; materiality 0 turns the floor off."""
     null = null_model(watched.reference)
     names = [column.name for column in watched.reference.layout.columns if column.clock is None]
     panel = Panel.of(null, names, materiality)
     if materiality == 0:
         panel = replace(panel, materiality=np.zeros(len(panel.materiality)))
+    level = level_of(watched.reference, q, materiality=materiality)
     spec, windows = watched.world.spec, watched.world.windows[watched.world.trained :]
     verdicts = []
     for window, profile in zip(windows, watched.inputs, strict=True):
         theta, n = null.statistics.values(profile)
-        verdicts.append(panel.judge(null.season, theta, n, spec.slot(window), q))
+        verdicts.append(panel.judge(null.season, theta, n, spec.slot(window), level))
     return panel, verdicts

@@ -28,6 +28,7 @@ from monitor.onset import Onset, Trail, continued
 from monitor.outcome import Task
 from monitor.panel import MATERIALITY, Panel, Verdicts, outside_range
 from monitor.reference import ENOUGH_WINDOWS, SCORE, Reference
+from monitor.rehearsal import level_of
 from monitor.source import Floats
 from monitor.statistic import NullModel, Statistic, StatisticKind, label_null, label_theta, null_model, slot_of
 from monitor.stats.eprocess import OVER, Detector, advance, dead_zone
@@ -117,7 +118,8 @@ class Drift:
         theta, n = null.statistics.values(current)
         outside = outside_range(current, names, reference.total.lows, reference.total.highs)
         slot = slot_of(reference, evidence.window)
-        verdicts = panel.judge(null.season, theta, n, slot, evidence.budget.q, outside)
+        level = level_of(reference, evidence.budget.q, materiality=self.materiality)
+        verdicts = panel.judge(null.season, theta, n, slot, level, outside)
         slow = advance(
             Detector.from_json(memory.get("detector"), len(panel.lasting), len(names)),
             z=verdicts.normal[panel.lasting],

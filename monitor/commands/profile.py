@@ -105,7 +105,7 @@ def train_model(
 def store_training(installation: Installation, watched: Monitored, training: Training, *, moment: datetime) -> None:
     """Store the profile and say what it is worth."""
     from monitor import store
-    from monitor.panel import achieved_rate
+    from monitor.rehearsal import achieved_rate, level_of
 
     reference = training.reference
     profile = reference.total
@@ -151,4 +151,7 @@ def store_training(installation: Installation, watched: Monitored, training: Tra
         )
     rate = achieved_rate(reference, watched.budget)
     if math.isfinite(rate):
-        say(f"Feature flags inside training: {rate:.2%} of windows (nominal {watched.budget.q:.2%}); digest only.")
+        nominal = watched.budget.q
+        level = level_of(reference, nominal)
+        kept = f", at a level of {level:.2g} instead of {nominal:.2g}" if level < nominal else ""
+        say(f"Feature flags inside training: {rate:.2%} of windows (nominal {nominal:.2%}{kept}); digest only.")

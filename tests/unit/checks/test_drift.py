@@ -25,9 +25,10 @@ from monitor.check import (
 from monitor.checks.drift import Drift
 from monitor.column import NumericColumn
 from monitor.outcome import Task
-from monitor.panel import Panel, achieved_rate, rate_at
+from monitor.panel import Panel
 from monitor.profile import Profile
 from monitor.reference import SCORE, build_reference
+from monitor.rehearsal import achieved_rate, level_at, rate_at
 from monitor.statistic import StatisticKind, null_model
 from tests.unit.checks.stream import (
     FIRST,
@@ -419,6 +420,17 @@ def test_the_rate_at_q_is_drawn_from_larger_p_values_where_few_windows_cannot_co
     heavy = [rate_at(rng.random(56) ** 2, 0.01) for _ in range(400)]  # p below .01 in a tenth of windows
     assert np.mean(heavy) == pytest.approx(0.1, rel=0.3)
     assert rate_at(np.ones(56), 0.01) == 0.0
+
+
+def test_the_level_is_lowered_until_training_is_flagged_as_often_as_the_budget_says_and_never_raised() -> None:
+    rng = np.random.default_rng(2)
+    heavy = [rng.random(112) ** 2 for _ in range(200)]
+    levels = [level_at(p, 0.01) for p in heavy]
+    kept = [rate_at(p, level) <= 0.0101 or level <= 0.000101 for p, level in zip(heavy, levels, strict=True)]
+    assert all(kept)
+    assert np.mean(np.sqrt(levels)) < 0.02  # p ≤ level in √level of windows: without it in a tenth
+    assert level_at(rng.random(112) ** 0.5, 0.01) == 0.01
+    assert level_at(np.zeros(56), 0.01) == pytest.approx(0.0001), "not blind, however odd training is"
 
 
 def test_rare_categories_are_judged_together_by_what_a_small_window_can_hold() -> None:
