@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from monitor.reference import Reference
 
 T = TypeVar("T")
-P = ParamSpec("P")
+Rest = TypeVarTuple("Rest")
 KEPT = 32  # references; each memo is small against the reference itself
 
 
@@ -22,15 +22,15 @@ class _Keyed:
     reference: Reference = field(compare=False)
 
 
-def per_reference(function: Callable[Concatenate[Reference, P], T]) -> Callable[Concatenate[Reference, P], T]:
+def per_reference(function: Callable[[Reference, *Rest], T]) -> Callable[[Reference, *Rest], T]:
     """Return the function with its results kept by the id of the reference and all else; they must not be changed."""
 
     @lru_cache(maxsize=KEPT)
-    def kept(keyed: _Keyed, *args: P.args, **kwargs: P.kwargs) -> T:
-        return function(keyed.reference, *args, **kwargs)
+    def kept(keyed: _Keyed, *args: Any) -> T:
+        return function(keyed.reference, *args)
 
     @wraps(function)
-    def remembering(reference: Reference, *args: P.args, **kwargs: P.kwargs) -> T:
-        return kept(_Keyed(id=reference.id, reference=reference), *args, **kwargs)
+    def remembering(reference: Reference, *args: *Rest) -> T:
+        return kept(_Keyed(id=reference.id, reference=reference), *args)
 
     return remembering
