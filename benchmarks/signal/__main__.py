@@ -4,6 +4,8 @@ python -m benchmarks.signal [quick|full] [DIR]      tables; a few minutes on one
 python -m benchmarks.signal peers quick|full FOLDER  ours beside other tools, installed into the folder
 python -m benchmarks.signal real FOLDER SEEDS NAME…   ours on real streams with shuffled rows: employment, or one of
                                                     benchmarks.design's with $MONITOR_DATA
+python -m benchmarks.signal cell WHAT N SEEDS NAME…  one line of the tables with seeds of one's choice: of the worlds
+                                                    (WHAT is fast, quiet or stated) or the kinds of drift (drift)
 python -m benchmarks.signal export KIND N SEED DIR  a null world's windows for another tool, and our flags on them
 python -m benchmarks.signal figures KIND N SEED FLAGS   another tool's figures from its flags
 """
@@ -21,7 +23,7 @@ from benchmarks.design.streams import STREAMS
 from benchmarks.signal import exchange, interval, ranking, real
 from benchmarks.signal.measure import Q, fast_rates, flags_of, honesty, quiet, seen
 from benchmarks.signal.watch import decide_all, watch
-from benchmarks.signal.worlds import DRIFTS, NULLS, null
+from benchmarks.signal.worlds import DRIFTS, NULLS, Drift, null
 
 PAGE = Path("docs/benchmarks/signal.md")
 BUDGET = 0.5
@@ -48,13 +50,17 @@ def _fast(cells: dict[int, tuple[int, int, int, int]]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for n, (seeds, *_) in cells.items():
         for name in NULLS:
-            found = fast_rates(name, n, range(FIRST, FIRST + seeds))
-            low, high = interval.share(found.flagged, found.windows)
-            yield (
-                f"| {name} | {n} | {found.windows} | {found.flagged / found.windows / Q:.2f} | "
-                f"{low / Q:.2f}–{high / Q:.2f} | {found.achieved / Q:.2f} |"
-            )
+            yield _fast_line(name, n, seeds)
     yield ""
+
+
+def _fast_line(name: str, n: int, seeds: int) -> str:
+    found = fast_rates(name, n, range(FIRST, FIRST + seeds))
+    low, high = interval.share(found.flagged, found.windows)
+    return (
+        f"| {name} | {n} | {found.windows} | {found.flagged / found.windows / Q:.2f} | "
+        f"{low / Q:.2f}–{high / Q:.2f} | {found.achieved / Q:.2f} |"
+    )
 
 
 def _quiet(cells: dict[int, tuple[int, int, int, int]]) -> Iterator[str]:
@@ -64,13 +70,17 @@ def _quiet(cells: dict[int, tuple[int, int, int, int]]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|"
     for n, (_, seeds, *_) in cells.items():
         for name in NULLS if seeds else ():
-            found = quiet(name, n, range(FIRST, FIRST + seeds), 300)
-            low, high = interval.rate(found.messages, found.months)
-            yield (
-                f"| {name} | {n} | {found.months:.1f} | {found.messages} | {found.messages / found.months:.2f} | "
-                f"{low:.2f}–{high:.2f} | {found.flagged / found.windows:.1%} | {', '.join(found.about) or '–'} |"
-            )
+            yield _quiet_line(name, n, seeds)
     yield ""
+
+
+def _quiet_line(name: str, n: int, seeds: int) -> str:
+    found = quiet(name, n, range(FIRST, FIRST + seeds), 300)
+    low, high = interval.rate(found.messages, found.months)
+    return (
+        f"| {name} | {n} | {found.months:.1f} | {found.messages} | {found.messages / found.months:.2f} | "
+        f"{low:.2f}–{high:.2f} | {found.flagged / found.windows:.1%} | {', '.join(found.about) or '–'} |"
+    )
 
 
 def _drifts(cells: dict[int, tuple[int, int, int, int]]) -> Iterator[str]:
@@ -81,16 +91,20 @@ def _drifts(cells: dict[int, tuple[int, int, int, int]]) -> Iterator[str]:
     for varying in (True, False):
         for n, (_, _, seeds, _) in cells.items():
             for drift in DRIFTS if seeds else ():
-                runs = [seen(drift, n, seed, varying=varying) for seed in range(FIRST, FIRST + seeds)]
-                delays = [run.flag for run in runs if run.flag is not None and run.flag <= 30]
-                told = [run.message for run in runs if run.message is not None]
-                size = f" {drift.size:g}" if drift.size else ""
-                yield (
-                    f"| {drift.kind}{size} | {'varying' if varying else 'iid'} | {n} | {len(delays)} of {len(runs)} | "
-                    f"{_quantile(delays, 0.5)} | {_quantile(delays, 0.9)} | {len(told)} of {len(runs)} | "
-                    f"{_quantile(told, 0.5)} |"
-                )
+                yield _drift_line(drift, n, seeds, varying=varying)
     yield ""
+
+
+def _drift_line(drift: Drift, n: int, seeds: int, *, varying: bool) -> str:
+    runs = [seen(drift, n, seed, varying=varying) for seed in range(FIRST, FIRST + seeds)]
+    delays = [run.flag for run in runs if run.flag is not None and run.flag <= 30]
+    told = [run.message for run in runs if run.message is not None]
+    size = f" {drift.size:g}" if drift.size else ""
+    return (
+        f"| {drift.kind}{size} | {'varying' if varying else 'iid'} | {n} | {len(delays)} of {len(runs)} | "
+        f"{_quantile(delays, 0.5)} | {_quantile(delays, 0.9)} | {len(told)} of {len(runs)} | "
+        f"{_quantile(told, 0.5)} |"
+    )
 
 
 def _quantile(delays: list[int], q: float) -> str:
@@ -104,10 +118,28 @@ def _honest(cells: dict[int, tuple[int, int, int, int]]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for n, (*_, seeds) in cells.items():
         for name in ("iid", "autocorrelated", "heavy tails") if seeds else ():
-            found, trials = honesty(name, n, range(FIRST, FIRST + seeds))
-            low, high = interval.share(found, trials)
-            yield f"| {name} | {n} | {found} of {trials} | {found / trials:.0%} | {low:.0%}–{high:.0%} |"
+            yield _stated_line(name, n, seeds)
     yield ""
+
+
+def _stated_line(name: str, n: int, seeds: int) -> str:
+    found, trials = honesty(name, n, range(FIRST, FIRST + seeds))
+    low, high = interval.share(found, trials)
+    return f"| {name} | {n} | {found} of {trials} | {found / trials:.0%} | {low:.0%}–{high:.0%} |"
+
+
+def cell(what: str, n: int, seeds: int, name: str) -> Iterator[str]:
+    """Yield the lines of one world or one kind of drift, of windows that vary."""
+    lines = {"fast": _fast_line, "quiet": _quiet_line, "stated": _stated_line}
+    if what in lines and name in NULLS:
+        yield lines[what](name, n, seeds)
+    elif what == "drift" and name in {drift.kind for drift in DRIFTS}:
+        for drift in DRIFTS:
+            if drift.kind == name:
+                yield _drift_line(drift, n, seeds, varying=True)
+    else:
+        kinds = ", ".join(dict.fromkeys(drift.kind for drift in DRIFTS))
+        raise SystemExit(f"fast, quiet and stated are of {', '.join(NULLS)}; drift is of {kinds}.")
 
 
 HEAD = """# Signal quality on worlds with a known truth
@@ -168,6 +200,10 @@ def main(arguments: list[str]) -> None:
     match arguments:
         case ["export" | "figures", kind, n, seed, _] if kind not in NULLS or not (n.isdigit() and seed.isdigit()):
             raise SystemExit(f"KIND is one of {', '.join(NULLS)}; N and SEED are numbers.")
+        case ["cell", what, n, seeds, *names] if names and n.isdigit() and seeds.isdigit() and int(seeds):
+            for name in names:
+                for line in cell(what, int(n), int(seeds), name):
+                    print(line, flush=True)
         case [("export" | "figures") as command, kind, n, seed, path]:
             commands[command](kind, n, seed, path)
         case ["peers", "quick" | "full" as form, folder]:
