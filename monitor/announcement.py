@@ -17,10 +17,12 @@ from monitor.decision import Decision
 from monitor.holding import release
 from monitor.installation import Installation
 from monitor.notification import Notification, Reason
+from monitor.recommendation import Action
 from monitor.route import channels_of
 from monitor.settings import QuietHours
 
 OFFERED_FOR = timedelta(days=3)  # how long a link in a message works
+DECIDABLE = frozenset(action.value for action in Action if action not in (Action.WATCH, Action.INSUFFICIENT_DATA))
 OPENING = frozenset({Reason.FIRST, Reason.REOPENED, Reason.ESCALATED, Reason.REPEATED, Reason.UNANSWERED})
 
 
@@ -75,6 +77,8 @@ def links(installation: Installation, notification: Notification) -> dict[str, s
     if base is None:
         return {}
     root = str(base).rstrip("/")
+    if advised := notification.details.get("recommendation_id"):
+        return {"Open": f"{root}/recommendations/{advised}"}
     if notification.alert_keys:
         return {"Open": f"{root}/alerts/{notification.alert_keys[0]}"}
     return {"Open": f"{root}/"}
@@ -84,12 +88,22 @@ def offered(
     conn: sa.Connection, installation: Installation, notification: Notification, *, now: datetime
 ) -> dict[str, str]:
     """Return links by which whoever gets a message may act on it, each once; none without base_url and tokens."""
-    web = installation.config.web
-    if web.base_url is None or web.tokens is None or not notification.alert_keys or notification.reason not in OPENING:
+    web, told = installation.config.web, notification
+    if web.base_url is None or web.tokens is None:
         return {}
-    subject = {"alert_key": notification.alert_keys[0], "title": notification.title, "model": notification.model}
-    token = confirmation.offer(conn, Deed.ACKNOWLEDGE, subject, now=now, until=now + OFFERED_FOR)
-    return {"Acknowledge": f"{web.base_url.rstrip('/')}/confirm/{token}"}
+    subject = {"title": told.title, "model": told.model}
+    deeds: dict[str, Deed] = {}
+    if told.alert_keys and told.reason in OPENING:
+        subject["alert_key"] = told.alert_keys[0]
+        deeds = {"Acknowledge": Deed.ACKNOWLEDGE, "Silence a day": Deed.SILENCE}
+    elif told.reason is Reason.RECOMMENDATION and told.details.get("action") in DECIDABLE:
+        subject["recommendation_id"] = str(told.details["recommendation_id"])
+        deeds = {"Approve": Deed.APPROVE}
+    root = f"{web.base_url.rstrip('/')}/confirm"
+    return {
+        label: f"{root}/{confirmation.offer(conn, deed, subject, now=now, until=now + OFFERED_FOR)}"
+        for label, deed in deeds.items()
+    }
 
 
 def channels_for(

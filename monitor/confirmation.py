@@ -25,6 +25,8 @@ class Deed(StrEnum):
     """What a link may do."""
 
     ACKNOWLEDGE = "acknowledge"
+    SILENCE = "silence"
+    APPROVE = "approve"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from litestar.response import Redirect, Template
 
 from monitor import approval, confirmation, episode
 from monitor.alert import Alert
-from monitor.confirmation import Confirmation
+from monitor.confirmation import Confirmation, Deed
 from monitor.entrance import OPEN, OPERATOR, Asked, Form, person_of
 from monitor.message import plain
 from monitor.recommendation import RecommendationState
@@ -94,12 +94,16 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
     def look(conn: sa.Connection, token: str) -> Confirmation:
         link = confirmation.find(conn, token)
         if link is None:
-            raise NotFoundException("This link is not known; the alert's page has the same button.")
+            raise NotFoundException("This link is not known; the page has the same button.")
         if link.used_at is not None:
             raise HTTPException(f"This link was used already, by {link.used_by}; it works once.", status_code=410)
         if link.expires_at <= clock():
-            raise HTTPException("This link is too old; the alert's page has the same button.", status_code=410)
+            raise HTTPException("This link is too old; the page has the same button.", status_code=410)
         return link
+
+    def asked(link: Confirmation, token: str, *, done: str = "") -> Template:
+        told = {"deed": link.deed, "subject": link.subject, "token": token, "done": done}
+        return Template("confirm.html", context=told)
 
     def operator(request: Asked) -> str:
         person = person_of(request)
@@ -141,13 +145,25 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
             alert = silence(conn, key, length, by=operator(request), reason=data.get("reason", ""), at=clock())
         return Redirect(f"/alerts/{quote(alert.key)}", status_code=303)
 
-    def decided(request: Asked, identity: UUID, verdict: Verdict) -> approval.Decided:
-        by = operator(request)
+    def decide_on(conn: sa.Connection, identity: UUID, verdict: Verdict, *, by: str, at: datetime) -> approval.Decided:
         try:
-            with engine.begin() as conn:
-                return approval.decide(conn, installation, identity, verdict.state, by=by, at=clock())
+            return approval.decide(conn, installation, identity, verdict.state, by=by, at=at)
         except approval.DecisionError as error:
             raise HTTPException(str(error), status_code=409 if error.known else 404) from error
+
+    def decided(request: Asked, identity: UUID, verdict: Verdict) -> approval.Decided:
+        with engine.begin() as conn:
+            return decide_on(conn, identity, verdict, by=operator(request), at=clock())
+
+    def carry_out(conn: sa.Connection, link: Confirmation, *, by: str, at: datetime) -> None:
+        match link.deed:
+            case Deed.ACKNOWLEDGE:
+                acknowledge(conn, str(link.subject["alert_key"]), by=by, at=at)
+            case Deed.SILENCE:
+                why = "by a link in a message"
+                silence(conn, str(link.subject["alert_key"]), Length.DAY, by=by, reason=why, at=at)
+            case Deed.APPROVE:
+                decide_on(conn, UUID(str(link.subject["recommendation_id"])), Verdict.APPROVE, by=by, at=at)
 
     @post(
         "/recommendations/{identity:uuid}/{verdict:str}",
@@ -176,8 +192,10 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
     @get("/confirm/{token:str}", opt=OPEN, sync_to_thread=True, include_in_schema=False)
     def ask(token: FromPath[str]) -> Template:
         with engine.connect() as conn:
-            found = look(conn, token)
-        return Template("confirm.html", context={"subject": found.subject, "token": token, "done": ""})
+            link = look(conn, token)
+        return Template(
+            "confirm.html", context={"deed": link.deed, "subject": link.subject, "token": token, "done": ""}
+        )
 
     # Litestar wraps a handler in a thread twice where GET and POST of one path both ask for it: hence the longer path.
     @post("/confirm/{token:str}/do", opt=OPEN, sync_to_thread=True, include_in_schema=False, status_code=200)
@@ -185,13 +203,15 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
         person, at = person_of(request), clock()
         name = plain(data.get("name", ""), NAME_LENGTH)
         if person is None and not name:
-            raise ClientException("Say who you are, so that others know who has taken it on; go back and fill it in.")
+            raise ClientException("Say who you are, so that others know who it was; go back and fill it in.")
         by = person.name if person is not None else f"{name} (by link)"
         with engine.begin() as conn:
-            found = look(conn, token)
+            link = look(conn, token)
             if not confirmation.use(conn, token, by=by, now=at):
                 raise HTTPException("This link was used at this very moment by somebody else.", status_code=410)
-            acknowledge(conn, str(found.subject["alert_key"]), by=by, at=at)
-        return Template("confirm.html", context={"subject": found.subject, "token": token, "done": by})
+            carry_out(conn, link, by=by, at=at)
+        return Template(
+            "confirm.html", context={"deed": link.deed, "subject": link.subject, "token": token, "done": by}
+        )
 
     return [take_on, take_on_by_program, quiet, decide, decide_by_program, ask, confirm]

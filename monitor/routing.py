@@ -285,6 +285,7 @@ def _advice(recommendation: Recommendation, scene: Scene) -> Notification:
         next_step=" ".join(part for part in (STEPS.get(action, ""), recommendation.why_not, since, decide) if part),
         role=scene.role,
         model_version=scene.model_version,
+        details={"recommendation_id": str(recommendation.id), "action": action.value},
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -273,6 +274,53 @@ def test_a_link_used_by_who_is_signed_in_carries_their_name(installation: Instal
     assert link is not None
     client.post(f"{link}/do", data={"_csrf_token": form_key(client.get(link))})
     assert acknowledged(installation) == "grafana"
+
+
+def links(installation: Installation, **fields: Any) -> dict[str, str]:
+    """The links of a message that is announced, below the page's address."""
+    usual: dict[str, Any] = {"reason": Reason.FIRST, "alert_keys": (KEY,)}
+    message = Notification(
+        id=uuid4(), model="flight-delay", severity=Severity.CRITICAL, title="Late more often", summary="",
+        created_at=NOW, thread_key="t", group_key="g", **{**usual, **fields},
+    )  # fmt: skip
+    with installation.engine.begin() as conn:
+        announce(conn, installation, Decision(judgements={}, memories={}, notifications=[message]))
+        query = "SELECT payload->'links' FROM monitor.notification WHERE notification_id = :id"
+        found = conn.scalar(sa.text(query), {"id": message.id}) or {}
+    return {label: str(link).removeprefix("http://127.0.0.1:8080") for label, link in found.items()}
+
+
+def test_a_link_silences_alerts_of_its_kind_for_a_day(installation: Installation, client: httpx.Client) -> None:
+    link = links(installation)["Silence a day"]
+    page = client.get(link)
+    assert "Silence alerts of this kind for a day?" in page.text
+    done = client.post(f"{link}/do", data={"name": "Bob", "_csrf_token": form_key(page)})
+    assert "has silenced for a day" in done.text
+    with installation.engine.begin() as conn:
+        (silence,) = episode.active_silences(conn, at=NOW + timedelta(hours=23))
+        assert episode.active_silences(conn, at=NOW + timedelta(hours=24)) == []
+    assert silence["author"] == "Bob (by link)"
+    assert silence["matchers"] == {"model": ["flight-delay"], "family": ["outcome"]}
+    assert client.get(link).status_code == 410
+
+
+def test_a_link_approves_a_recommendation_once_and_says_who(installation: Installation, client: httpx.Client) -> None:
+    with installation.engine.begin() as conn:
+        identity = conn.scalar(sa.text("SELECT recommendation_id FROM monitor.recommendation"))
+    details = {"recommendation_id": str(identity), "action": "RECALIBRATE"}
+    offered = links(installation, reason=Reason.RECOMMENDATION, alert_keys=(), details=details)
+    assert offered["Open"] == f"/recommendations/{identity}"
+    page = client.get(offered["Approve"])
+    assert "Approve this recommendation?" in page.text
+    done = client.post(f"{offered['Approve']}/do", data={"name": "Bob", "_csrf_token": form_key(page)})
+    assert "has approved" in done.text
+    with installation.engine.begin() as conn:
+        found = episode.load_recommendation(conn, identity)
+    assert found is not None
+    assert (found.state, found.decided_by) == ("approved", "Bob (by link)")
+    assert client.get(offered["Approve"]).status_code == 410
+    waiting = {"recommendation_id": str(identity), "action": "WATCH"}
+    assert "Approve" not in links(installation, reason=Reason.RECOMMENDATION, alert_keys=(), details=waiting)
 
 
 def test_a_link_expires_and_an_unknown_one_does_nothing(installation: Installation, client: httpx.Client) -> None:
