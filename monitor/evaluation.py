@@ -155,13 +155,14 @@ def current_reference(
 ) -> Reference | None:
     """Return the training profile in force at a time; None when the model has none yet."""
     found = store.reference_id_at(conn, watched.name, at=at)
-    if found is None or found in installation.references:
-        return None if found is None else installation.references[found]
-    stored = store.load_reference(conn, watched.name, at=at)
-    if stored is None:
+    if found is None:
         return None
-    reference = Reference.from_bytes(stored.body, created_at=stored.created_at)
-    return installation.references.setdefault(stored.reference_id, reference)
+
+    def load() -> Reference:
+        body, created_at = store.load_reference_body(conn, found)
+        return Reference.from_bytes(body, created_at=created_at)
+
+    return installation.reference(found, load)
 
 
 def fits(reference: Reference, watched: Monitored) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "embedded"
 CODE_VERSION = monitor.__version__
+REFERENCES = 64  # training profiles in memory: some megabytes each, a tenth of a second to have one back
 
 
 class UnknownModelError(Exception):
@@ -61,8 +63,8 @@ class Installation:
     """The store's address for SQLAlchemy; libpq's form is ``dsn``."""
     postgres: EmbeddedPostgres | None = None
     sources: dict[str, PostgresSource] = field(default_factory=dict)
-    references: dict[str, Reference] = field(default_factory=dict)
-    """Training profiles by id; they never change, so a copy never goes stale."""
+    references: OrderedDict[str, Reference] = field(default_factory=OrderedDict)
+    """Training profiles by id, those used last; they never change, so a copy never goes stale."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @cached_property
@@ -142,6 +144,19 @@ class Installation:
             if name not in self.sources:
                 self.sources[name] = source_for(self.model(name).section, self.dsn, name=name)
             return self.sources[name]
+
+    def reference(self, identity: str, load: Callable[[], Reference]) -> Reference:
+        """Return a training profile by its id; ``load`` brings one that is not among those used last."""
+        with self._lock:
+            if identity in self.references:
+                self.references.move_to_end(identity)
+                return self.references[identity]
+        loaded = load()
+        with self._lock:
+            found = self.references.setdefault(identity, loaded)
+            while len(self.references) > REFERENCES:
+                self.references.popitem(last=False)
+        return found
 
     def source_dsn(self, section: ModelSection) -> str:
         """Return the address of a model's logs for libpq; ``store`` means our own database."""

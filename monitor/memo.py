@@ -11,15 +11,21 @@ from monitor.reference import Reference
 
 T = TypeVar("T")
 Rest = TypeVarTuple("Rest")
-KEPT = 32  # references; each memo is small against the reference itself
+KEPT = 1024  # references: as many models as a machine may watch, since making a memo costs as much as many windows
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class _Keyed:
     """A reference that is hashed by its id: an equal one, read again from the store, finds the same memo."""
 
     id: str
-    reference: Reference = field(compare=False)
+    reference: Reference | None = field(compare=False)
+
+    def given_up(self) -> Reference:
+        """Return the reference and forget it: a memo that is kept does not keep what it was computed from."""
+        reference, self.reference = self.reference, None
+        assert reference is not None, "a memo is computed once"
+        return reference
 
 
 def per_reference(function: Callable[[Reference, *Rest], T]) -> Callable[[Reference, *Rest], T]:
@@ -27,7 +33,7 @@ def per_reference(function: Callable[[Reference, *Rest], T]) -> Callable[[Refere
 
     @lru_cache(maxsize=KEPT)
     def kept(keyed: _Keyed, *args: Any) -> T:
-        return function(keyed.reference, *args)
+        return function(keyed.given_up(), *args)
 
     @wraps(function)
     def remembering(reference: Reference, *args: *Rest) -> T:

@@ -165,12 +165,13 @@ def portions(pieces: Sequence[Window], tiles: Sequence[Tile], most: int = MOST_R
 
 def reference_of(installation: Installation, key: TileKey) -> Reference:
     """Return the training profile of tiles, whether it is still in force or not."""
-    found = installation.references.get(key.reference_id)
-    if found is not None:
-        return found
-    with installation.engine.begin() as conn:
-        body, created_at = store.load_reference_body(conn, key.reference_id)
-    return installation.references.setdefault(key.reference_id, Reference.from_bytes(body, created_at=created_at))
+
+    def load() -> Reference:
+        with installation.engine.begin() as conn:
+            body, created_at = store.load_reference_body(conn, key.reference_id)
+        return Reference.from_bytes(body, created_at=created_at)
+
+    return installation.reference(key.reference_id, load)
 
 
 def recheck_all(installation: Installation, *, now: datetime) -> dict[str, list[Rechecked]]:

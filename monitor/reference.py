@@ -6,11 +6,11 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, overload
 
 import numpy as np
 
@@ -40,6 +40,36 @@ VALUE_EDGES = 64
 CLOCK_SLOTS = {Clock.WEEKDAY: 7, Clock.HOUR: 24, Clock.HALF_HOUR: 48, Clock.MONTH: 12}
 
 
+class PackedProfiles(Sequence[Profile]):
+    """Profiles as they are stored, unpacked when somebody looks at them.
+
+    What is computed from them is kept (``memo``), so that they are looked at once and need no room ever after: packed
+    they take a tenth of it.
+    """
+
+    def __init__(self, layout: Layout, packed: Sequence[str]) -> None:
+        self.layout = layout
+        self.packed = tuple(packed)
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    @overload
+    def __getitem__(self, place: int) -> Profile: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Profile]: ...
+    def __getitem__(self, place: int | slice) -> Profile | Sequence[Profile]:
+        return _unpacked(self)[place]
+
+    def __iter__(self) -> Iterator[Profile]:
+        return iter(_unpacked(self))
+
+
+@lru_cache(maxsize=2)  # references whose memos are being made
+def _unpacked(profiles: PackedProfiles) -> tuple[Profile, ...]:
+    return tuple(Profile.from_bytes(profiles.layout, base64.b64decode(one)) for one in profiles.packed)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reference:
     """Profiles of the training rows, cut along their own time line.
@@ -56,7 +86,7 @@ class Reference:
     spec: WindowSpec
     timeline: bool
     windows: tuple[Window, ...]
-    profiles: tuple[Profile, ...]
+    profiles: Sequence[Profile]
     outcome_layout: OutcomeLayout | None = None
     outcomes: tuple[OutcomeProfile | None, ...] = ()
     held_out: tuple[bool, ...] = ()
@@ -77,7 +107,7 @@ class Reference:
     @property
     def layout(self) -> Layout:
         """The frozen columns."""
-        return self.profiles[0].layout
+        return self.profiles.layout if isinstance(self.profiles, PackedProfiles) else self.profiles[0].layout
 
     @cached_property
     def total(self) -> Profile:
@@ -161,7 +191,7 @@ class Reference:
             windows=tuple(
                 Window(start=datetime.fromisoformat(a), end=datetime.fromisoformat(b)) for a, b in head["windows"]
             ),
-            profiles=tuple(Profile.from_bytes(layout, base64.b64decode(p)) for p in head["profiles"]),
+            profiles=PackedProfiles(layout, head["profiles"]),
             outcome_layout=outcome_layout,
             outcomes=tuple(
                 None if o is None else OutcomeProfile.from_bytes(outcome_layout, base64.b64decode(o))
