@@ -88,7 +88,7 @@ def main(days: int, rows: int, slices: tuple[str, ...]) -> None:
             print(f"{month}: {size / 1e6:.1f} MB")
         print(f"{windows[0]:,} evaluated windows and outcomes in {days} days: {whole / 1e6:.0f} MB")
         if days < YEAR:
-            later = (YEAR - days) * months[0][1] / 1e6 / FIRST_MONTH
+            later = (YEAR - days) * months[0][1] / 1e6 / min(days, FIRST_MONTH)
             print(f"in a year, if every day more takes what one of {months[0][0]} does: {whole / 1e6 + later:.0f} MB")
 
 

@@ -139,29 +139,3 @@ def test_rows_of_a_test_that_training_has_are_counted() -> None:
     }
     share, usual = repeated(ROWS, test)
     assert (share, usual) == (0.5, 0.0)
-
-
-def test_profiles_of_training_windows_are_unpacked_when_somebody_looks_and_are_what_was_stored() -> None:
-    golden = json.loads((GOLDEN / "reference_2.json").read_text())
-    data = base64.b64decode(golden["bytes"])
-    found = Reference.from_bytes(data)
-    assert isinstance(found.profiles, reference.PackedProfiles)
-    assert all(isinstance(one, str) for one in found.profiles.packed)
-    assert len(found.profiles) == len(found.windows)
-    assert found.profiles[1:3][0] is found.profiles[1]
-    assert sum(one.rows for one in found.profiles) == found.total.rows
-    assert Reference.from_bytes(found.to_bytes()).id == found.id
-
-
-def test_what_is_kept_of_a_training_profile_does_not_keep_it_in_memory() -> None:
-    golden = json.loads((GOLDEN / "reference_2.json").read_text())
-    found = Reference.from_bytes(base64.b64decode(golden["bytes"]))
-    asked = []
-    memo = per_reference(lambda one: asked.append(one.id) or one.rows)  # type: ignore[func-returns-value]  # counts
-    assert memo(found) == found.rows
-    seen = weakref.ref(found)
-    del found
-    gc.collect()
-    assert seen() is None
-    assert memo(Reference.from_bytes(base64.b64decode(golden["bytes"]))) == golden["rows"]
-    assert len(asked) == 1
