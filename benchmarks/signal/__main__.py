@@ -13,8 +13,8 @@ python -m benchmarks.signal figures KIND N SEED FLAGS   another tool's figures f
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,35 +22,38 @@ import numpy as np
 from benchmarks.design.streams import STREAMS
 from benchmarks.signal import exchange, interval, ranking, real
 from benchmarks.signal.measure import Q, fast_rates, flags_of, honesty, quiet, seen
+from benchmarks.signal.notebook import Notebook
 from benchmarks.signal.watch import decide_all, watch
 from benchmarks.signal.worlds import DRIFTS, NULLS, Drift, null
 
 PAGE = Path("docs/benchmarks/signal.md")
 BUDGET = 0.5
-SEEDS = {  # seeds per cell: (fast path, whole monitor, drifts, stated shifts), by rows per window
+Cells = dict[int, tuple[int, int, int, int]]
+NOTES = Path("build/signal")
+SEEDS: dict[str, Cells] = {  # seeds per cell: (fast path, whole monitor, drifts, stated shifts), by rows per window
     "quick": {200: (10, 1, 0, 4), 1000: (5, 0, 1, 2), 10_000: (1, 0, 0, 0)},
     "full": {200: (60, 20, 20, 20), 1000: (40, 20, 20, 20), 10_000: (20, 20, 20, 5)},
 }
 FIRST = 1000  # seeds begin here; the method was tried on others
 
 
-def tables(form: str) -> Iterator[str]:
+def tables(form: str, notebook: Notebook) -> Iterator[str]:
     """Yield the page line by line."""
     cells = SEEDS[form]
-    yield from _fast(cells)
-    yield from _quiet(cells)
-    yield from _drifts(cells)
-    yield from _honest(cells)
+    yield from _fast(cells, notebook)
+    yield from _quiet(cells, notebook)
+    yield from _drifts(cells, notebook)
+    yield from _honest(cells, notebook)
 
 
-def _fast(cells: dict[int, tuple[int, int, int, int]]) -> Iterator[str]:
+def _fast(cells: Cells, notebook: Notebook) -> Iterator[str]:
     yield f"## Flags of the fast path where nothing is wrong, against q = {Q:.0%} per window, materiality 0"
     yield ""
     yield "| world | rows | windows | observed / nominal | 95 % interval | said by training / nominal |"
     yield "|---|---|---|---|---|---|"
     for n, (seeds, *_) in cells.items():
         for name in NULLS:
-            yield _fast_line(name, n, seeds)
+            yield notebook.line(f"fast {name} {n}", partial(_fast_line, name, n, seeds))
     yield ""
 
 
@@ -63,14 +66,14 @@ def _fast_line(name: str, n: int, seeds: int) -> str:
     )
 
 
-def _quiet(cells: dict[int, tuple[int, int, int, int]]) -> Iterator[str]:
+def _quiet(cells: Cells, notebook: Notebook) -> Iterator[str]:
     yield f"## Messages where nothing is wrong, against a budget of {BUDGET} per model-month"
     yield ""
     yield "| world | rows | months | messages | per month | 95 % interval | feature windows flagged | about |"
     yield "|---|---|---|---|---|---|---|---|"
     for n, (_, seeds, *_) in cells.items():
         for name in NULLS if seeds else ():
-            yield _quiet_line(name, n, seeds)
+            yield notebook.line(f"quiet {name} {n}", partial(_quiet_line, name, n, seeds))
     yield ""
 
 
@@ -83,7 +86,7 @@ def _quiet_line(name: str, n: int, seeds: int) -> str:
     )
 
 
-def _drifts(cells: dict[int, tuple[int, int, int, int]]) -> Iterator[str]:
+def _drifts(cells: Cells, notebook: Notebook) -> Iterator[str]:
     yield "## Delay in windows, from the first wrong window to a flag in the right place, and to a message"
     yield ""
     yield "| drift | windows | rows | flagged within 30 | median delay | 90 % | told | median delay to message |"
@@ -91,7 +94,8 @@ def _drifts(cells: dict[int, tuple[int, int, int, int]]) -> Iterator[str]:
     for varying in (True, False):
         for n, (_, _, seeds, _) in cells.items():
             for drift in DRIFTS if seeds else ():
-                yield _drift_line(drift, n, seeds, varying=varying)
+                key = f"drift {drift.kind} {drift.size} {varying} {n}"
+                yield notebook.line(key, partial(_drift_line, drift, n, seeds, varying=varying))
     yield ""
 
 
@@ -111,14 +115,14 @@ def _quantile(delays: list[int], q: float) -> str:
     return f"{np.quantile(delays, q):.0f}" if delays else "–"
 
 
-def _honest(cells: dict[int, tuple[int, int, int, int]]) -> Iterator[str]:
+def _honest(cells: Cells, notebook: Notebook) -> Iterator[str]:
     yield "## Shifts of the stated minimum detectable size that were flagged in their window"
     yield ""
     yield "| world | rows | found | share | 95 % interval |"
     yield "|---|---|---|---|---|"
     for n, (*_, seeds) in cells.items():
         for name in ("iid", "autocorrelated", "heavy tails") if seeds else ():
-            yield _stated_line(name, n, seeds)
+            yield notebook.line(f"stated {name} {n}", partial(_stated_line, name, n, seeds))
     yield ""
 
 
@@ -144,7 +148,7 @@ def cell(what: str, n: int, seeds: int, name: str) -> Iterator[str]:
 
 HEAD = """# Signal quality on worlds with a known truth
 
-Written by `python -m benchmarks.signal {form}` in {minutes:.0f} minutes. Other tools on the same worlds:
+Written by `python -m benchmarks.signal {form}` in {minutes:.0f} minutes.{unfinished} Other tools on the same worlds:
 `python -m benchmarks.signal peers`; yet others take part through `python -m benchmarks.signal export` and `figures` (a
 file of windows in, a file of flags out).
 
@@ -162,16 +166,20 @@ The quick form has one to ten seeds in a cell; its intervals say how little that
 
 
 def write(form: str, path: Path) -> None:
-    """Measure, print as it goes, and write the page."""
-    began = time.perf_counter()
-    lines = []
-    for line in tables(form):
+    """Measure, print as it goes, and write the page after each line; what was measured before is not measured again."""
+    notebook, lines = Notebook(NOTES, form), []
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def keep(unfinished: str) -> None:
+        head = HEAD.format(form=form, minutes=notebook.seconds / 60, unfinished=unfinished)
+        path.write_text(head + "\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+    for line in tables(form, notebook):
         print(line, flush=True)
         lines.append(line)
-    minutes = (time.perf_counter() - began) / 60
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(HEAD.format(form=form, minutes=minutes) + "\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    print(f"{minutes:.1f} minutes; wrote {path}")
+        keep(" **Unfinished**: tables end where the run was stopped; the same command goes on from there.")
+    keep("")
+    print(f"{notebook.seconds / 60:.1f} minutes; wrote {path}")
 
 
 def export(kind: str, n: str, seed: str, folder: str) -> None:

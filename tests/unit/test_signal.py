@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from benchmarks.design.streams import Stream
 from benchmarks.signal import contest, exchange, interval, real
+from benchmarks.signal.notebook import Notebook
 from benchmarks.signal.worlds import Drift, World, drifting, null
 from monitor.outcome import Task
 from monitor.reference import cut_timeline
@@ -159,3 +161,18 @@ def test_a_shuffled_stream_keeps_its_times_and_moves_whole_rows() -> None:
     assert (other.time == batch.time).all()
     assert rows(other) != rows(batch)
     assert sorted(rows(other)) == sorted(rows(batch))
+
+
+def test_a_run_that_was_stopped_measures_nothing_twice(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def measure(key: str) -> str:
+        asked.append(key)
+        return f"| {key} |"
+
+    first = Notebook(tmp_path, "quick")
+    assert [first.line(key, partial(measure, key)) for key in "ab"] == ["| a |", "| b |"]
+    again = Notebook(tmp_path, "quick")
+    assert [again.line(key, partial(measure, key)) for key in "abc"] == ["| a |", "| b |", "| c |"]
+    assert asked == ["a", "b", "c"]
+    assert Notebook(tmp_path, "full").lines == {}, "another form has seeds of its own"
