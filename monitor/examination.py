@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -50,13 +50,16 @@ def examine(installation: Installation, watched: Monitored, evidence: Evidence, 
 
     Raises SourceError where the logs cannot be read, as reading the window does.
     """
-    if evidence.spec.following(evidence.window).end + wait_of(watched, evidence.stage) <= now:
-        return {}  # there is a newer window
     found: dict[str, Any] = {}
-    if evidence.stage is Stage.INPUTS and "comparison" in watched.checks:
-        compared = _compare(installation, watched, evidence, now=now)
-        if compared is not None:
-            found["comparison"] = compared
+    comparable = (
+        watched.section.source.role is not None and watched.section.source.prediction.task is not Task.MULTICLASS
+    )
+    if evidence.stage is Stage.INPUTS and "comparison" in watched.checks and comparable:
+        found["candidates"] = _candidates(installation, watched, evidence)
+    if evidence.spec.following(evidence.window).end + wait_of(watched, evidence.stage) <= now:
+        return found  # there is a newer window
+    if "candidates" in found:
+        found["comparison"] = _compare(installation, watched, evidence, found["candidates"], now=now)
     golden = _golden(installation, watched, evidence)
     known = _foresee(installation, watched, evidence, now=now)
     answers = {
@@ -67,19 +70,25 @@ def examine(installation: Installation, watched: Monitored, evidence: Evidence, 
     return found if known is None else {**found, "leakage": known}
 
 
-def _compare(
-    installation: Installation, watched: Monitored, evidence: Evidence, *, now: datetime
-) -> list[Compared] | None:
-    """Return every candidate of the window beside the champion, with all its answers since it is compared."""
-    source = watched.section.source
-    if source.role is None or source.prediction.task is Task.MULTICLASS:
-        return None
-    dsn = installation.source_dsn(watched.section)
+def _candidates(installation: Installation, watched: Monitored, evidence: Evidence) -> list[tuple[str, str]]:
+    """Return role and version of everybody but the champion who answered in the window."""
     try:
-        with connect(dsn, autocommit=True) as conn:
-            present = candidates_within(conn, source, evidence.window, model=watched.name)
+        with connect(installation.source_dsn(watched.section), autocommit=True) as conn:
+            return candidates_within(conn, watched.section.source, evidence.window, model=watched.name)
     except psycopg.OperationalError as error:
         raise SourceError(f"The logs of {watched.name} cannot be read: {str(error).splitlines()[0]}.") from error
+
+
+def _compare(
+    installation: Installation,
+    watched: Monitored,
+    evidence: Evidence,
+    present: Sequence[tuple[str, str]],
+    *,
+    now: datetime,
+) -> list[Compared]:
+    """Return every candidate of the window beside the champion, with all its answers since it was first seen."""
+    dsn = installation.source_dsn(watched.section)
     with installation.engine.begin() as conn:
         share, changed = (
             switchboard.load_circuit(conn, watched.name).share,

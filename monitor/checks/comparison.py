@@ -54,11 +54,10 @@ class Comparison:
         """Judge what was compared; the memory is since when each candidate is compared."""
         found: Sequence[Compared] = evidence.examined.get("comparison", ())
         since: dict[str, str] = dict((evidence.memories.get("comparison") or {}).get("since", {}))
-        findings: list[Finding] = []
-        for one in found:
-            key = f"{one.role} {one.version}"
+        for role, version in evidence.examined.get("candidates", ()):
+            key = f"{role} {version}"
             since[key] = since.pop(key, evidence.window.start.isoformat())  # the newest last
-            findings += _findings(one)
+        findings = [finding for one in found for finding in _findings(one)]
         return Judgement(findings=findings, memory={"since": dict(list(since.items())[-KEPT:])})
 
 

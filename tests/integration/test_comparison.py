@@ -107,6 +107,13 @@ def test_a_shadow_is_judged_at_every_window_and_its_promotion_told_once(installa
     assert ask(installation, counted) == [2000, 4000, 6000], "all that it has answered counts, not a window alone"
 
 
+def test_what_was_answered_while_the_monitor_was_away_counts_too(installation: Installation) -> None:
+    log(installation, "shadow", version="8")
+    day(installation, 3)
+    counted = "SELECT n_current FROM monitor.finding WHERE statistic = 'cost'"
+    assert ask(installation, counted) == [6000]
+
+
 def test_a_candidate_that_is_gone_is_advised_no_more(installation: Installation) -> None:
     log(installation, "shadow", version="8")
     day(installation, 1)
