@@ -27,16 +27,18 @@ def predict(body: dict[str, Any]) -> dict[str, Any]:
     """Answer one request, by the canary if it is one of its requests; the shadow answers aside."""
     features, at = body["features"], body.get("at")
     began = time.perf_counter()
-    request = current().request_id
-    is_canary = circuit.in_canary(request)
+    request = current()
+    assert request is not None, "the middleware made one"
+    is_canary = circuit.in_canary(request.request_id)
     answer = circuit.answer(lambda: {"score": 1 - score(features) if is_canary else score(features)})
+    said = dict(answer.value or {})
     if not answer.is_fallback:
         told: dict[str, Any] = {} if at is None else {"occurred_at": datetime.fromisoformat(at)}
         took = 1000 * (time.perf_counter() - began)
-        whose = {"role": "canary", "version": "9"} if is_canary else {}
-        logger.log(features, score=answer.value["score"], latency_ms=took, **whose, **told)
+        whose: dict[str, Any] = {"role": "canary", "version": "9"} if is_canary else {}
+        logger.log(features, score=said["score"], latency_ms=took, **whose, **told)
         logger.shadow(lambda _: {"score": score(features), **told}, features, version="8")
-    return {**answer.value, "fallback": answer.is_fallback, "canary": is_canary}
+    return {**said, "fallback": answer.is_fallback, "canary": is_canary}
 
 
 def infer(body: dict[str, Any], behaviour: str) -> dict[str, Any]:
