@@ -99,6 +99,11 @@ SELECT opened_at, model, action, state, why, expected_benefit, expected_cost, cu
 FROM recommendation_history
 ORDER BY opened_at DESC;
 
+-- How often was our advice right?
+SELECT model, action, advised, approved, dismissed, helped, did_not_help, unknown, round(precision::numeric, 2) AS precision
+FROM recommendation_precision
+ORDER BY model, action;
+
 -- Has everything been delivered? No row means yes.
 SELECT created_at, channel, state, attempts, next_at, last_error, subject_line
 FROM notification_history

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 
-from monitor.alert import Alert
+from monitor.alert import Alert, Identity
 from monitor.check import Evidence
 from monitor.memo import per_reference
 from monitor.outcome import OutcomeProfile, Task
@@ -29,7 +29,7 @@ LEAST = 14  # windows left after broken and shocked ones are dropped
 FAILURES = 2  # evaluations in a row
 FIT = 60  # windows before the judged ones that a recalibration is fitted on
 TOLERANCE = {Task.BINARY: 0.15, Task.MULTICLASS: 0.15, Task.REGRESSION: 0.375}  # five times materiality
-MODEL, LABELS, POWER = "model", "labels", "power"  # cause keys
+MODEL, LABELS, POWER, AGE = "model", "labels", "power", "age"  # cause keys
 SILENT = 7  # windows in a row without enough labels
 
 
@@ -102,8 +102,71 @@ def advise(
         retraining_cost=retraining_cost,
         history=history,
         prove=prove,
+        pending=any(
+            r.cause_key == MODEL and r.state is RecommendationState.APPROVED and r.model_version == model_version
+            for r in recommendations
+        ),
     )
     return adviser.advise(calibration)
+
+
+def advise_by_age(
+    evidence: Evidence,
+    standing: Sequence[Recommendation],
+    identity: Identity,
+    max_age: timedelta | None,
+    *,
+    now: datetime,
+    new_id: Callable[[], UUID],
+) -> list[Recommendation]:
+    """Return RETRAIN once for training rows older than ``max_age`` at the end of the window, and its withdrawal.
+
+    Age counts from the newest training row, without times from when the profile was made. What a person decided
+    about a version is not advised again within 28 windows.
+    """
+    reference = evidence.maybe_reference
+    if reference is None:
+        return []
+    newest = reference.windows[-1].end if reference.timeline else reference.created_at
+    age = evidence.window.end - newest
+    about = [r for r in standing if r.cause_key == AGE]
+    old = max_age is not None and age > max_age
+    gone = [r for r in about if r.state is RecommendationState.OPEN]
+    if old:
+        gone = [r for r in gone if r.model_version != identity.model_version]
+    closed = [
+        replace(
+            r,
+            state=RecommendationState.SUPERSEDED,
+            decided_by="monitor",
+            decided_at=now,
+            extras={**r.extras, "closed": "the training rows are not too old any more"},
+        )
+        for r in gone
+    ]
+    decided = (RecommendationState.OPEN, RecommendationState.APPROVED, RecommendationState.DISMISSED)
+    known = any(r.model_version == identity.model_version and r.state in decided for r in about)
+    if not old or known or max_age is None:
+        return closed
+    return [
+        *closed,
+        Recommendation(
+            id=new_id(),
+            model=identity.model,
+            model_version=identity.model_version,
+            role=identity.role,
+            slice=identity.slice,
+            cause_key=AGE,
+            action=Action.RETRAIN,
+            opened_at=now,
+            window_start=evidence.window.start,
+            window_end=evidence.window.end,
+            why=f"The newest training row is of {newest:%d %b %Y}, {age.days} days before the end of this window; "
+            f"retraining.max_age is {max_age.days} days.",
+            why_not="Nothing says that the model errs more than before: this is advised because of its age alone.",
+            evidence=({"age_days": age.days, "max_age_days": max_age.days},),
+        ),
+    ]
 
 
 @dataclass(kw_only=True)
@@ -120,6 +183,8 @@ class _Adviser:
     retraining_cost: float | None
     history: History | None
     prove: Prove | None
+    pending: bool = False
+    """Whether a person approved advice on this very version, which is being carried out."""
     changed: list[Recommendation] = field(default_factory=list)
     told: list[Recommendation] = field(default_factory=list)
 
@@ -180,7 +245,7 @@ class _Adviser:
         memory["failures"] = memory["failures"] + 1 if evaluation.failed else 0
         held = self.open_.get(MODEL)
         if evaluation.failed and memory["failures"] >= FAILURES and len(whole) >= LEAST:
-            if held is None or held.action is Action.WATCH:
+            if not self.pending and (held is None or held.action is Action.WATCH):
                 excluded = tuple(_window(mark) for mark in marks if mark not in used)
                 self._recommend(evaluation, excluded, memory, held)
         elif not evaluation.failed and memory["passed"] and held is not None:

@@ -45,7 +45,6 @@ INACTIVE: tuple[str, ...] = (
     "models.*.source.limits.sample",
     "models.*.checks.concept",
     "models.*.checks.multivariate",
-    "models.*.retraining.max_age",
 )
 """What is understood but does nothing yet, `*` for any name and `=` for one value.
 

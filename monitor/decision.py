@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from monitor.advice import Advice, advise
+from monitor.advice import Advice, advise, advise_by_age
 from monitor.alert import Alert, AlertRules, AlertState, Identity, Transition
 from monitor.check import (
     FAILED,
@@ -54,6 +54,8 @@ class Rules:
     alerts: AlertRules = field(default_factory=AlertRules)
     retraining_cost: float | None = None
     """What one retraining costs, all in all, in the model's currency."""
+    max_age: timedelta | None = None
+    """From which age of the newest training row retraining is advised without any other reason."""
     config: str = ""
     """What tells one configuration of the model from another: an episode goes on under a new one, and notes it."""
 
@@ -158,6 +160,10 @@ def decide(
             )
             memories["recommendation"] = advice.memory
             recommendations |= {r.id: r for r in advice.recommendations}
+    aged: Sequence[Recommendation] = ()
+    if later is None and evidence.stage is Stage.INPUTS:
+        aged = advise_by_age(evidence, list(recommendations.values()), identity, rules.max_age, now=now, new_id=new_id)
+        recommendations |= {r.id: r for r in aged}
     scene = Scene(
         model=evidence.model,
         window=evidence.window,
@@ -175,8 +181,14 @@ def decide(
         memories=memories,
         alerts=list(changed.values()),
         transitions=transitions,
-        notifications=notifications_for(transitions, families, standing, advice.told, scene),
-        recommendations=[*data, *advice.recommendations],
+        notifications=notifications_for(
+            transitions,
+            families,
+            standing,
+            [*advice.told, *(one for one in aged if one.state is RecommendationState.OPEN)],
+            scene,
+        ),
+        recommendations=[*data, *advice.recommendations, *aged],
         corrected=moved.corrected,
     )
 

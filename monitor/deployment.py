@@ -105,7 +105,7 @@ class RetrainingSection(Section):
     cost: float | None = Field(None, ge=0)
     """What one retraining costs, all in all, in the model's currency."""
     max_age: PositiveDuration | None = None
-    """Age of the training profile from which retraining is suggested anyway."""
+    """Age of the newest training row from which retraining is advised anyway."""
     approval: Literal["human"] = "human"
     """Who approves; a person always does."""
     webhook: SecretWebAddress | None = None

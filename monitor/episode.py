@@ -275,11 +275,37 @@ def decide_recommendation(
     )
 
 
+def undecided(conn: sa.Connection, model: str) -> list[Recommendation]:
+    """Approved advice on the model itself of which it is not known yet what came of it, oldest first."""
+    approved, done = RecommendationState.APPROVED.value, RecommendationState.DONE.value
+    query = (
+        sa.select(recommendations)
+        .where(
+            recommendations.c.model == model,
+            recommendations.c.action.in_([Action.RETRAIN.value, Action.RECALIBRATE.value]),
+            recommendations.c.outcome.is_(None),
+            sa.or_(
+                recommendations.c.state == approved,
+                sa.and_(recommendations.c.state == done, recommendations.c.extras.has_key("since")),
+            ),
+        )
+        .order_by(recommendations.c.decided_at)
+    )
+    return [recommendation_of(row._mapping) for row in conn.execute(query)]
+
+
 def close_recommendation(
-    conn: sa.Connection, recommendation_id: UUID, state: RecommendationState, *, outcome: str | None = None
+    conn: sa.Connection,
+    recommendation_id: UUID,
+    state: RecommendationState,
+    *,
+    outcome: str | None = None,
+    extras: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Record what became of an approved recommendation: done or failed, and later whether it helped."""
+    """Record what became of an approved recommendation: done or failed, later whether it helped; ``extras`` add."""
     values: dict[str, Any] = {"state": state.value, "updated_at": sa.func.now()}
+    if extras is not None:
+        values["extras"] = recommendations.c.extras.op("||")(sa.cast(dict(extras), postgresql.JSONB))
     if outcome is not None:
         values["outcome"] = outcome
     return bool(

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from monitor import episode, ledger, record, store
+from monitor.aftermath import follow
 from monitor.alert import Alert, AlertRules
 from monitor.announcement import announce
 from monitor.check import Evidence, Performance, Stage, run_checks
@@ -117,6 +118,8 @@ def evaluate(
         if not quiet:
             announce(conn, installation, decision, revision=run.revision)
             intervene(conn, installation, watched, before=current.alerts, changed=decision.alerts, now=now)
+            if stage is Stage.OUTCOMES:
+                follow(conn, installation, watched, now=now)
             advise_release(conn, installation, watched, evidence.examined.get("comparison"), now=now)
         reach(Failpoint.SAVING)
     reach(Failpoint.COMMITTED)
@@ -218,6 +221,7 @@ def rules_of(installation: Installation, watched: Monitored, *, quiet: bool = Fa
     return Rules(
         alerts=AlertRules(k=alerts.k, n=alerts.n, recover=alerts.recover, repeat=dict(alerts.repeat), quiet=quiet),
         retraining_cost=watched.section.retraining.cost,
+        max_age=watched.section.retraining.max_age,
         config=hashlib.sha256(f"{watched.config_hash} {alerts.k} {alerts.n} {alerts.recover}".encode()).hexdigest()[
             :16
         ],

@@ -130,6 +130,43 @@ def reference_id_at(conn: sa.Connection, model: str, *, at: datetime) -> str | N
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Successor:
+    """A version that came after another one, since when, and whether there is a training profile of it."""
+
+    version: str
+    since: datetime
+    profiled: bool
+
+
+def successor(conn: sa.Connection, model: str, *, after: datetime, than: str) -> Successor | None:
+    """The first version other than one that answers since a time, by the logs, else by a training profile; or None."""
+    kept, tiles = tables.reference, tables.tile
+    profiles = sa.select(kept.c.model_version, kept.c.active_from).where(
+        kept.c.model == model, kept.c.active_from > after, sa.func.coalesce(kept.c.model_version, "") != than
+    )
+    profile = conn.execute(profiles.order_by(kept.c.active_from).limit(1)).one_or_none()
+    began = sa.func.min(tiles.c.start)
+    logged = (
+        sa.select(tiles.c.model_version, began.label("since"))
+        .where(tiles.c.model == model, tiles.c.role == "champion", tiles.c.model_version.not_in(["", than]))
+        .group_by(tiles.c.model_version)
+        .having(sa.func.min(tiles.c["end"]) > after)
+        .order_by(began)
+        .limit(1)
+    )
+    version = conn.execute(logged).one_or_none()
+    if version is not None:
+        known = sa.select(kept.c.reference_id).where(
+            kept.c.model == model, kept.c.model_version == version.model_version
+        )
+        found = conn.execute(known.limit(1)).one_or_none()
+        return Successor(version=version.model_version, since=version.since, profiled=found is not None)
+    if profile is None:
+        return None
+    return Successor(version=profile.model_version or "", since=profile.active_from, profiled=True)
+
+
 def _in_force(query: sa.Select[*tuple[Any, ...]], model: str, at: datetime) -> sa.Select[*tuple[Any, ...]]:
     kept = tables.reference
     return (

@@ -58,6 +58,14 @@ PROFILE = """
     LIMIT 1
 """
 
+FIGURES = """
+    SELECT window_start, window_end, value, reference_value
+    FROM monitor.performance_history
+    WHERE model = %(model)s AND role = 'champion' AND slice = '{}' AND metric = %(metric)s AND basis = 'realised'
+        AND window_start >= %(since)s AND value IS NOT NULL
+    ORDER BY window_start
+"""
+
 WATCHED = """
     SELECT DISTINCT column_name
     FROM monitor.drift_metrics
@@ -76,6 +84,11 @@ def runs(conn: sa.Connection, model: str, *, most: int, until: datetime | None =
 def effects(conn: sa.Connection, model: str, *, since: datetime, column: str | None = None) -> Rows:
     """Shifts against training in windows from ``since`` on, by column and window."""
     return _ask(conn, EFFECTS, model=model, since=since, column=column)
+
+
+def figures(conn: sa.Connection, model: str, metric: str, *, since: datetime) -> Rows:
+    """One realised metric of all rows in windows from ``since`` on, oldest first, beside training's."""
+    return _ask(conn, FIGURES, model=model, metric=metric, since=since)
 
 
 def performance(conn: sa.Connection, model: str, *, since: datetime) -> Rows:

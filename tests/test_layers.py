@@ -49,6 +49,7 @@ SQL |= {
     "switchboard",
 }  # parts of the store in files of their own
 TOP = {
+    "aftermath",
     "approval",
     "announcement",
     "intervention",
