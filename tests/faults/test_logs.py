@@ -33,7 +33,7 @@ ROLE = "monitor_log_reader"
 
 @pytest.fixture
 def installation(tmp_path: Path, database: Database) -> Iterator[Installation]:
-    file = write_config(tmp_path, database, more="max_catch_up: 90d", rest=REST)
+    file = write_config(tmp_path, database, more="max_catch_up: 90d\n    lateness: 4d", rest=REST)
     text = file.read_text().replace("\nweb:", f"{OTHER}\nweb:")
     # the logs are read as somebody who owns none of them
     logs = f"{database.dsn}&options=-crole%3D{ROLE}"
@@ -126,6 +126,48 @@ def test_a_changed_log_table_is_told_once_holds_up_nobody_else_and_is_gone_on_wi
         "silent": "nothing was to be told",
     }[outcome]
     measured(scenario=23, name=name, injected=1, note=f"{note}; the other model went on")
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before it was read", "after it was judged"])
+def test_a_detached_partition_is_told_as_missing_rows_and_counted_when_it_is_back(
+    before: bool, installation: Installation, measured: Callable[..., None]
+) -> None:
+    """Nobody sees in the catalog of a table that a part of it is gone: its days are empty, or become so."""
+    worker = Worker(installation=installation)
+    first, end = (FIRST + days * DAY for days in (6, 9))
+    run(
+        installation,
+        "ALTER TABLE logged RENAME TO plain",
+        "CREATE TABLE logged (LIKE to_come) PARTITION BY RANGE (at)",
+        "CREATE TABLE three_days (LIKE to_come)",
+        f"ALTER TABLE logged ATTACH PARTITION three_days FOR VALUES FROM ('{first}') TO ('{end}')",
+        "CREATE TABLE others PARTITION OF logged DEFAULT",
+        f"GRANT SELECT ON logged TO {ROLE}",
+    )
+    rows = "SELECT rows_read FROM monitor.run_history WHERE model = 'm' ORDER BY window_start"
+    told = (
+        "SELECT model, reason FROM monitor.notification WHERE reason <> 'repeated' ORDER BY created_at, model, reason"
+    )
+    serve(installation, 0, 6)
+    advance(installation, worker, first + timedelta(hours=1))
+    serve(installation, 6, 9)
+    if not before:
+        advance(installation, worker, end + timedelta(hours=1))
+        assert ask(installation, rows) == [24] * 9
+    run(installation, "ALTER TABLE logged DETACH PARTITION three_days")
+    advance(installation, worker, end + timedelta(hours=1 if before else 7), times=6)
+    assert ask(installation, rows)[-2:] == [0, 0]
+    assert ask(installation, told) == [("m", "first")]
+    run(installation, f"ALTER TABLE logged ATTACH PARTITION three_days FOR VALUES FROM ('{first}') TO ('{end}')")
+    for day in range(9, DAYS):
+        serve(installation, day, day + 1)
+        advance(installation, worker, FIRST + (day + 1) * DAY + timedelta(hours=1), times=3)
+    assert ask(installation, rows) == [24] * DAYS
+    assert ask(installation, told) == [("m", "first"), ("m", "resolved")]
+    assert ask(installation, "SELECT state, count(*) FROM monitor.run WHERE model = 'n' GROUP BY 1") == [("done", DAYS)]
+    name = f"partition detached {'before it was read' if before else 'after it was judged'}"
+    note = "missing rows, told once; back within the lateness, all counted and the alert over; the other model went on"
+    measured(scenario=23, name=name, injected=1, note=note)
 
 
 HOSTILE = {
