@@ -27,7 +27,7 @@ from monitor.ledger import Run
 from monitor.movement import MEMORY, Past
 from monitor.outcome import OutcomeProfile
 from monitor.proof import Proof, ProofRequest
-from monitor.reading import Rows, read_rows, stored
+from monitor.reading import LATE, Rows, read_in_parts, read_rows, stored
 from monitor.recommendation import RecommendationState
 from monitor.reference import Reference
 from monitor.release import advise as advise_release
@@ -36,7 +36,6 @@ from monitor.window import Window, WindowSpec
 
 CHAMPION = "champion"
 SCHEDULED = "scheduled"
-LATE = "late"  # kind of a run that changed rows have caused: alerts follow it, unlike what somebody asks for
 MEMORIES = 30  # windows whose memories are kept at least, so that a person can have one judged again
 EPISODES = 120  # windows back in which checks may know of past alerts
 
@@ -68,7 +67,8 @@ def evaluate(
         reference = current_reference(conn, installation, watched, at=run.window.start)
     if reference is not None and not fits(reference, watched):
         reference = None  # how days vary says nothing about hours: what cannot be judged is called so
-    rows = read_rows(installation, watched, reference, run, stage, now=now)
+    read = read_in_parts if run.is_too_large and reference is not None else read_rows
+    rows = read(installation, watched, reference, run, stage, now=now)
     reach(Failpoint.READ)
     with installation.engine.begin() as conn:
         evidence = gather(conn, watched, reference, rows, run, stage)

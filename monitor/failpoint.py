@@ -31,6 +31,8 @@ class Failpoint(StrEnum):
     """A run is claimed, not committed."""
     CLAIMED = "claimed"
     """A run is claimed, committed."""
+    TILE_STORED = "tile-stored"
+    """A tile of a window that is read in parts is committed."""
     READ = "read"
     """The window's rows are read."""
     COMPUTED = "computed"

@@ -26,6 +26,8 @@ MAX_ATTEMPTS = 5
 #: Pause before a run is tried again whose rows could not be read: that is the fault of no window.
 PAUSE = timedelta(minutes=1)
 RESCUED = "the process that ran it stopped renewing its lease"
+OUT_OF_MEMORY = "the process that ran it had no memory left"
+PATIENCE = 2  # attempts at reading a window at once, where each may have ended for want of memory
 
 #: What `finish` may be told.
 FACTS = frozenset(
@@ -150,6 +152,11 @@ class Run:
     config_hash: str | None = None
     code_version: str | None = None
     finished_at: datetime | None = None
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether it failed twice and last as it does where memory runs out; who is killed for that says nothing."""
+        return self.attempts > PATIENCE and self.reason in {RESCUED, OUT_OF_MEMORY}
 
 
 def materialise(

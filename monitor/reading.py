@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from monitor import store
+from monitor import ledger, store
 from monitor.check import Stage
+from monitor.failpoint import Failpoint, reach
 from monitor.installation import Installation, Monitored
 from monitor.ledger import Run
 from monitor.outcome import OutcomeProfile
@@ -34,6 +36,10 @@ from monitor.window import Window, WindowSpec
 CHUNK = 256  # tiles whose profiles are in memory at once while a long window is merged
 ASKED = frozenset({"manual", "backfill"})
 """Kinds of runs that a person asked for: they look at every row again, also at what is settled."""
+
+LATE = "late"
+"""Kind of a run that changed rows have caused: alerts follow it, unlike what somebody asks for."""
+log = logging.getLogger(__name__)
 
 P = TypeVar("P", Profile, OutcomeProfile)
 
@@ -120,6 +126,41 @@ def read_rows(
         transferred=sum(tile.rows for tile in built),
         again=sum(tile.rows for tile in built if tile.window in known),
     )
+
+
+def read_in_parts(
+    installation: Installation,
+    watched: Monitored,
+    reference: Reference | None,
+    run: Run,
+    stage: Stage,
+    *,
+    now: datetime,
+) -> Rows:
+    """Return what `read_rows` does, with the rows of one tile in memory at a time instead of a whole window's.
+
+    Each tile is stored as soon as it is built, so that an attempt which dies leaves less to the next. At the end the
+    whole is compared with the logs in one snapshot as ever, and what changed meanwhile is read again: the result is
+    that of one read. Raises SourceError, and LeaseLost when another process took the run over.
+    """
+    assert reference is not None
+    assert run.token is not None
+    log.warning(
+        "a window is read in parts, because it may be too large for the memory",
+        extra={"model": run.model, "part": run.part, "window": run.window.start.isoformat()},
+    )
+    before = load(installation, tile_key(watched, reference, stage), run.window, bodies=False)
+    transferred = again = 0
+    for piece in fitted(watched.spec.tiles(run.window), (tile.window for tile in before)):
+        part = read_rows(installation, watched, reference, replace(run, window=piece), stage, now=now)
+        with installation.engine.begin() as conn:
+            ledger.ensure_owner(conn, run.run_id, run.token)
+            store.save_tiles(conn, [stored(tile) for tile in part.tiles])
+        reach(Failpoint.TILE_STORED)
+        transferred, again = transferred + part.transferred, again + part.again
+    # Whoever asked for every row to be looked at again has got that by now.
+    rows = read_rows(installation, watched, reference, replace(run, kind=LATE), stage, now=now)
+    return replace(rows, transferred=rows.transferred + transferred, again=rows.again + again)
 
 
 def counting(spec: WindowSpec, window: Window) -> Window:

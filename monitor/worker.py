@@ -136,6 +136,9 @@ class Worker:
             log.warning("a run waits: %s", error, extra=extra)
             # logs that nobody can read are no fault of this window; one that is too slow to read must not hold up all
             self._give_back(run, run.token, str(error), now=now, counts=isinstance(error, SlowReadError))
+        except MemoryError:
+            log.warning("a run had no memory left", extra=extra)
+            self._give_back(run, run.token, ledger.OUT_OF_MEMORY, now=now)
         except Exception as error:
             if away := schema.is_outage(error):
                 log.warning("a run was interrupted, the store is away: %s", first_line(error), extra=extra)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor import store
+from monitor import ledger, store
 from monitor.check import Stage
 from monitor.compaction import compact
 from monitor.embedded import Database
@@ -133,6 +133,27 @@ def test_of_a_window_that_is_asked_for_again_only_the_tile_that_changed_is_trans
         plan_anew(conn, installation.model(MODEL), [window], kind="manual", now=DUE)
     Worker(installation=installation).advance(DUE)
     assert runs(installation) == [(1, 24, 24, 0), (2, 25, 2, 2)]
+
+
+@pytest.mark.parametrize("reason", [ledger.RESCUED, ledger.OUT_OF_MEMORY])
+@pytest.mark.parametrize("part", ["inputs", "outcomes"])
+def test_a_window_that_is_read_in_parts_transfers_and_counts_what_it_does_at_once(
+    part: str, reason: str, installation: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    twice_in_vain = "UPDATE monitor.run SET attempts = 2, reason = :reason WHERE state = 'planned'"
+    worker, later = Worker(installation=installation), DUE + DAY
+    worker.plan(later)
+    run(installation, twice_in_vain, reason=reason)
+    worker.advance(later)
+    add(installation, FIRST + 5.5 * HOUR)
+    with installation.engine.begin() as conn:
+        window = Window(start=FIRST, end=FIRST + DAY)
+        plan_anew(conn, installation.model(MODEL), [window], kind="manual", now=later)
+    run(installation, twice_in_vain, reason=reason)
+    worker.advance(later)
+    assert "a window is read in parts" in caplog.text
+    days = [(1, 24, 24, 0)] * (2 if part == "inputs" else 1)
+    assert sorted(runs(installation, part)) == [*days, (2, 25, 2, 2)]
 
 
 def test_a_new_cut_off_rebuilds_what_was_made_with_the_old_one(
