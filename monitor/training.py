@@ -348,7 +348,7 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _packages() -> dict[str, str]:
-    found = {}
+    found = {"platform": f"{platform.system()} {platform.machine()}"}
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

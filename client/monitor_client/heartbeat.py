@@ -81,12 +81,12 @@ def memory_limit(proc: Path = Path("/proc/self"), cgroups: Path = Path("/sys/fs/
 
 
 def installed_packages(path: Iterable[str]) -> dict[str, str]:
-    """Return the installed distributions by name, and ``python``; the first on the path counts, as for imports.
+    """Return the installed distributions by name, ``python`` and ``platform``; the first on the path counts.
 
     Only names of directories are read: opening the metadata of hundreds of packages would hold the interpreter for
     longer than a request may take.
     """
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
     for folder in path:
         with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
             for entry in entries:
