@@ -1,4 +1,4 @@
-"""Writes docs/messages/ from what a store has told: `python docs/message_previews.py STORE_URL docs/messages`.
+"""Writes docs/messages/ from what an installation has told: `python docs/message_previews.py CONFIG docs/messages`.
 
 For each reason the newest message as mail (a picture light and dark, and the text) and as Slack's blocks; it needs
 Chromium.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,8 +19,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from playwright.sync_api import sync_playwright
 
-from monitor import charts, schema
+from monitor import charts
 from monitor.blocks import slack_blocks
+from monitor.installation import load_config, opened
 from monitor.message import REASONS, compose, html, text
 from monitor.notification import Notification, Reason, from_json
 
@@ -32,13 +34,11 @@ WIDTH = 720
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-def told(url: str) -> Iterator[Notification]:
+def told(config: Path) -> Iterator[Notification]:
     """Yield the newest message of each reason, those with a picture first."""
-    engine = schema.create_engine(url)
-    with engine.connect() as conn:
+    with opened(load_config(config, os.environ), upgrade=False) as installation, installation.engine.connect() as conn:
         for payload in conn.execute(NEWEST).scalars():
             yield from_json(payload)
-    engine.dispose()
 
 
 def mail(notification: Notification, picture: bytes | None) -> str:
@@ -52,10 +52,10 @@ def drawn(chart: Mapping[str, Any] | None) -> bytes | None:
     return None if chart is None else asyncio.run(charts.picture(chart, seconds=60))
 
 
-def main(url: str, folder: Path) -> None:
+def main(config: Path, folder: Path) -> None:
     """Write a text, blocks and two pictures for each reason that there was, and the page that names them."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = {notification.reason: notification for notification in told(url)}
+    found = {notification.reason: notification for notification in told(config)}
     pages = {reason: mail(one, drawn(one.chart)) for reason, one in found.items()}  # before the browser has its loop
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     with sync_playwright() as started:
@@ -75,7 +75,7 @@ def main(url: str, folder: Path) -> None:
 
 
 def index(found: Mapping[Reason, Notification]) -> str:
-    """Return the page that names the previews, and the kinds that the store never sent."""
+    """Return the page that names the previews, and the kinds that were never sent."""
     rows = [
         f"| {REASONS[reason]} | [light]({reason}-light.png), [dark]({reason}-dark.png) | [text]({reason}.txt) |"
         f" [blocks]({reason}.slack.json) |"
@@ -86,16 +86,16 @@ def index(found: Mapping[Reason, Notification]) -> str:
     lines = [
         "# Messages as people get them",
         "",
-        "Made by `python docs/message_previews.py STORE_URL docs/messages` from what a store of the demo has told.",
+        "Made by `python docs/message_previews.py CONFIG docs/messages` from what the demo has told.",
         "",
         "| kind | mail | text | Slack |",
         "|---|---|---|---|",
         *rows,
         "",
-        *([f"That store never sent: {', '.join(missing)}.", ""] if missing else []),
+        *([f"Not among what it had told then: {', '.join(missing)}.", ""] if missing else []),
     ]
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
