@@ -16,6 +16,7 @@ import pytest
 from monitor import outbox
 from monitor.embedded import Database
 from monitor.installation import Installation
+from monitor.worker import Worker
 from tests.faults.fleet import end, fleet
 from tests.faults.replica import Options, eventually, forked
 from tests.peers import HttpPeer, notification
@@ -73,6 +74,57 @@ def test_a_window_that_kills_who_reads_it_is_given_up_and_the_others_go_on(
         injected=5,
         recovery=took,
         note="the window is dead after five attempts and people are told; the windows after it are evaluated",
+    )
+
+
+@pytest.mark.short
+def test_a_window_that_twice_killed_who_read_it_is_read_in_parts_and_comes_to_the_same(
+    tmp_path: Path, database: Database, measured: Callable[..., None]
+) -> None:
+    """As if memory had run out: whoever has the rows of the whole window is killed, and once who has half of them."""
+    facts = (
+        "SELECT column_name, row_count, num_nulls, avg, stddev, quantiles FROM monitor.column_profile"
+        " WHERE model = '{}' ORDER BY window_start, column_name"
+    )
+    tiles = "SELECT count(*) FROM monitor.tile WHERE model = 'model-01'"
+    with fleet(tmp_path, database, models=2, windows=1, width=HOUR, channels="{}") as installation:
+        path, options = installation.config.path, Options(start=end(1, HOUR), lease=60.0)
+        run(installation, "ALTER TABLE logged RENAME TO apart", "CREATE VIEW logged AS SELECT * FROM apart")
+        worker = Worker(installation=installation)
+        worker.plan(options.clock())
+        assert worker.work(options.clock(), models=["model-00"])
+        state = "SELECT state, attempts FROM monitor.run WHERE model = 'model-01'"
+        lapsed = "UPDATE monitor.run SET lease_until = clock_timestamp() WHERE state = 'running'"
+        owner, owners = "SELECT owner FROM monitor.run WHERE model = 'model-01'", []
+        for kill in (1, 2):
+            with forked(path, options, failpoints="read=kill") as replica:
+                assert replica.ended() == -signal.SIGKILL
+            assert ask(installation, state) == [("running", kill)]
+            assert ask(installation, tiles) == [0]
+            owners += ask(installation, owner)
+            run(installation, lapsed)
+        with forked(path, options, failpoints="tile-stored=kill@2") as replica:
+            assert replica.ended() == -signal.SIGKILL
+        assert ask(installation, tiles) == [2]
+        owners += ask(installation, owner)
+        run(installation, lapsed)
+        began = time.monotonic()
+        with forked(path, options) as replica:
+            eventually(lambda: ask(installation, state) == [("done", 4)])
+            took = time.monotonic() - began
+            assert "a window is read in parts" in replica.said()
+        assert ask(installation, tiles) == [4]
+        # A process that comes after a dead one is somebody else, even one forked from the same.
+        assert len({*owners, *ask(installation, owner)}) == 4
+        assert ask(installation, facts.format("model-01")) == ask(installation, facts.format("model-00")) != []
+        count = "SELECT DISTINCT rows_read, rows_duplicate FROM monitor.run"
+        assert ask(installation, count) == [(8, 0)]
+    measured(
+        scenario=18,
+        name="killed twice with the whole window in memory",
+        injected=3,
+        recovery=took,
+        note="then read tile by tile, each stored at once; killed again half-way; the same profile as at one read",
     )
 
 
