@@ -95,7 +95,7 @@ def digest(
         summary=" ".join(parts),
         created_at=scene.now,
         thread_key=f"digest-{scene.model}-{scene.window.start:%Y%m%d}",
-        group_key=scene.group_key("digest"),
+        group_key="digest",  # of all models: after an outage they become one message
         window_start=scene.window.start,
         window_end=scene.window.end,
         window_label=scene.label,

@@ -90,7 +90,8 @@ def test_after_an_outage_of_all_channels_each_group_is_told_once_and_in_order(
             told = Counter(said["group_key"] for said in hook_said(hook) if said["reason"] != "digest")
             digests = [said for said in hook_said(hook) if said["reason"] == "digest"]
             assert told == dict.fromkeys({f"model-{number:02d}:champion:data" for number in range(models)}, 1)
-            assert Counter(said["model"] for said in digests) == dict.fromkeys(installation.models, 1)
+            (digest_said,) = digests
+            assert all(name in str(digest_said) for name in installation.models)
             ids = Counter(mail["X-Monitor-Notification"] for _, mail in post.mails)
             assert ids == Counter(said["id"] for said in hook_said(hook))
             assert ask(
@@ -107,6 +108,6 @@ def test_after_an_outage_of_all_channels_each_group_is_told_once_and_in_order(
         scenario=14,
         name=f"six hours without any channel, {models * windows} windows that drift and mend",
         injected=attempts,
-        note=f"{len(told)} groups, {sum(told.values())} messages and {len(digests)} digests a channel afterwards; "
+        note=f"{len(told)} groups, {sum(told.values())} messages and {len(digests)} digest a channel afterwards; "
         f"at most {waiting} waited",
     )

@@ -13,8 +13,11 @@ from monitor.notification import Notification, Reason
 from tests.peers import notification
 
 
-def about(number: int, *keys: str, reason: Reason = Reason.FIRST, severity: str = "warning") -> Notification:
+def about(
+    number: int, *keys: str, reason: Reason = Reason.FIRST, severity: str = "warning", model: str = "flights"
+) -> Notification:
     return notification(
+        model=model,
         id=UUID(int=number),
         title=f"no. {number}",
         alert_keys=keys,
@@ -43,9 +46,21 @@ def test_a_recommendation_does_not_replace_another_one() -> None:
     assert "Recommendation: no. 1" in told.summary
 
 
-def test_a_digest_takes_the_place_of_all_before_it() -> None:
+def test_a_digest_takes_the_place_of_all_before_it_of_the_same_model() -> None:
     newest = about(2, reason=Reason.DIGEST)
     assert combine(newest, [about(1, "a", reason=Reason.DIGEST)]) is newest
+
+
+def test_digests_of_several_models_become_one_that_names_each_and_those_with_open_alerts_first() -> None:
+    older = [about(number, reason=Reason.DIGEST, model=f"model-{number:02d}") for number in range(20)]
+    older.append(about(20, "open", reason=Reason.DIGEST, model="zebra"))
+    told = combine(about(99, reason=Reason.DIGEST), [about(98, reason=Reason.DIGEST), *older])
+    assert (told.id, told.reason) == (UUID(int=99), Reason.DIGEST)
+    assert told.title == "no. 99, and digests of 21 other models"
+    assert all(one.model in told.summary for one in older)
+    assert told.summary.index("zebra") < told.summary.index("model-00")
+    assert "no. 98" not in told.summary
+    assert tuple(told.alert_keys) == ("open",)
 
 
 def test_more_subjects_than_a_message_can_name_are_counted() -> None:
