@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from monitor.installation import Installation
 from monitor.outcome import Task
 from monitor.reference import build_reference
 from monitor.source import Batch, NumericValues
-from tests.watched import FIRST, installed, run
+from tests.watched import FIRST, ask, installed, run
 
 PER_WINDOW = 8
 MODEL = """
@@ -33,6 +34,12 @@ MODEL = """
     max_catch_up: 40y
     checks: {{drift: {{enabled: false}}, sudden: {{enabled: false}}, estimated_performance: {{enabled: false}}}}
 """
+FINDINGS = """SELECT window_start, run_part, check_name, nullif(subject, model) AS subject, statistic, verdict, value,
+    count(*) FROM monitor.finding WHERE model = '{}' GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2, 3, 4, 5, 6, 7"""
+EVENTS = """SELECT e.window_start, e.from_state, e.to_state, e.reason FROM monitor.alert_event AS e
+    JOIN monitor.alert AS a USING (alert_key, episode) WHERE a.model = '{}' ORDER BY 1, 2, 3, 4"""
+MESSAGES = "SELECT window_start, reason FROM monitor.notification WHERE model = '{}' ORDER BY 1, 2"
+RUNS = "SELECT window_start, part, state, rows_read, revision FROM monitor.run WHERE model = '{}' ORDER BY 1, 2"
 
 
 def end(windows: int, width: timedelta, start: datetime = FIRST) -> datetime:
@@ -89,6 +96,11 @@ def fleet(
             for name in names:
                 store.save_reference(conn, model=name, body=body(name), active_from=start, rows=1)
         yield installation
+
+
+def history(installation: Installation, model: str) -> list[Any]:
+    """Return what a model's history comes to, without what differs by nature: its runs, findings, events, messages."""
+    return [ask(installation, query.format(model)) for query in (RUNS, FINDINGS, EVENTS, MESSAGES)]
 
 
 def reference(installation: Installation, width: timedelta, before: datetime) -> Callable[[str], bytes]:

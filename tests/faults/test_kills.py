@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -21,7 +20,7 @@ from monitor.embedded import Database
 from monitor.failpoint import Failpoint
 from monitor.installation import Installation
 from monitor.worker import Worker
-from tests.faults.fleet import PER_WINDOW, end, fleet
+from tests.faults.fleet import PER_WINDOW, end, fleet, history
 from tests.faults.replica import eventually
 from tests.faults.victims import DELIVERIES, LEASE, Plan, Survivor, dying
 from tests.peers import HttpPeer, notification
@@ -42,18 +41,7 @@ KILLS = int(os.environ.get("MONITOR_SOAK_KILLS", "200"))
 LONG = [pytest.mark.soak, pytest.mark.timeout(1800)]
 FORMS = [pytest.param(2, marks=pytest.mark.short), pytest.param(KILLS, marks=LONG)]
 
-#: What a model's history comes to, without what differs by nature: who, when, and which number.
-FINDINGS = """SELECT window_start, run_part, check_name, nullif(subject, model) AS subject, statistic, verdict, value,
-    count(*) FROM monitor.finding WHERE model = '{}' GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2, 3, 4, 5, 6, 7"""
-EVENTS = """SELECT e.window_start, e.from_state, e.to_state, e.reason FROM monitor.alert_event AS e
-    JOIN monitor.alert AS a USING (alert_key, episode) WHERE a.model = '{}' ORDER BY 1, 2, 3, 4"""
-MESSAGES = "SELECT window_start, reason FROM monitor.notification WHERE model = '{}' ORDER BY 1, 2"
 LEASED = "SELECT count(*) FROM monitor.run WHERE state = 'running'"
-RUNS = "SELECT window_start, part, state, rows_read, revision FROM monitor.run WHERE model = '{}' ORDER BY 1, 2"
-
-
-def history(installation: Installation, model: str) -> list[Any]:
-    return [ask(installation, query.format(model)) for query in (RUNS, FINDINGS, EVENTS, MESSAGES)]
 
 
 def received(peer: HttpPeer) -> Counter[str]:

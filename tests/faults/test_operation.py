@@ -24,8 +24,9 @@ from monitor.embedded import Database
 from monitor.installation import Installation
 from monitor.worker import Worker
 from tests.conftest import IN_A_HURRY
+from tests.faults.fleet import end, fleet
 from tests.faults.replica import Options, eventually, forked, spawned
-from tests.watched import DAY, FIRST, ask, installed, log_rows, run, train, write_config
+from tests.watched import DAY, FIRST, ask, free_port, installed, log_rows, run, train, write_config
 
 KEPT = "retention: {tiles: 40y, findings: 40y, samples: 40y, logs: 40y}"
 NOW = FIRST + 4 * DAY + timedelta(hours=1)
@@ -82,6 +83,33 @@ def test_a_reload_that_cannot_be_keeps_the_old_configuration_and_shows_it(
         assert "Traceback" not in replica.said()
     note = f"{', '.join(BAD)}: one sentence each, `monitor_config_reload_success` 0, then 1 again"
     measured(scenario=20, name="reloads that cannot be", injected=len(BAD), note=note)
+
+
+@pytest.mark.short
+def test_the_alerts_of_a_model_that_a_reload_removes_expire_and_are_not_called_resolved(
+    tmp_path: Path, database: Database, measured: Callable[..., None]
+) -> None:
+    hour = timedelta(hours=1)
+    channels = f"{{nobody: {{type: webhook, url: 'http://127.0.0.1:{free_port()}/'}}}}"
+    with fleet(tmp_path, database, models=2, windows=9, width=hour, channels=channels) as installation:
+        worker = Worker(installation=installation)
+        worker.advance(end(9, hour))
+        states = "SELECT DISTINCT model, state FROM monitor.alert WHERE state <> 'resolved' ORDER BY 1"
+        assert ask(installation, states) == [("model-00", "firing"), ("model-01", "firing")]
+        file = installation.config.path
+        with forked(file, Options(start=end(9, hour))) as replica:
+            replica.awaits("Watching model-00")
+            text = file.read_text()
+            file.write_text(text[: text.index("\n  model-01:")] + text[text.index("\nweb:") :])
+            replica.send(signal.SIGHUP)
+            eventually(lambda: ask(installation, states) != [("model-00", "firing"), ("model-01", "firing")])
+            # whom nobody listens to is no reason to refuse a configuration
+            eventually(lambda: ask(installation, "SELECT 1 FROM monitor.delivery WHERE last_error IS NOT NULL"))
+        query = "SELECT model, state FROM monitor.alert ORDER BY 1"
+        assert set(ask(installation, query)) == {("model-00", "firing"), ("model-01", "expired")}
+        assert ask(installation, "SELECT count(*) FROM monitor.notification WHERE reason = 'resolved'") == [0]
+    note = "its alerts expired, those of the other went on; nothing was called resolved"
+    measured(scenario=20, name="model removed by a reload, channel that nobody listens on", injected=1, note=note)
 
 
 @pytest.mark.short

@@ -162,7 +162,15 @@ def check_tiles(installation: Installation, reference: Reference, pieces: list[W
     return wrong
 
 
-def prove(tmp_path: Path, database: Database, measured: Callable[..., None], *, kills: int, seed: int) -> None:
+def prove(
+    tmp_path: Path,
+    database: Database,
+    measured: Callable[..., None],
+    *,
+    kills: int,
+    seed: int,
+    held_open: float = 3.0,
+) -> None:
     """Write, kill meanwhile, wait until all is settled, and compare with the truth."""
     hours = 6
     files = [configured(tmp_path / name, database, hours) for name in ("one", "two")]
@@ -173,7 +181,7 @@ def prove(tmp_path: Path, database: Database, measured: Callable[..., None], *, 
             first.awaits(f"Watching {MODEL}")  # from now on a replica is there in a moment
         end = FIRST + hours * HOUR
         options = Options(start=end + LAG + MATURE, speed=SPEED, lease=1.0)
-        writers = Writers(dsn=database.dsn, clock=options.clock, first=FIRST, end=end, seed=seed)
+        writers = Writers(dsn=database.dsn, clock=options.clock, first=FIRST, end=end, seed=seed, open=held_open)
 
         def counts(*queries: str) -> list[int]:
             return [ask(installation, query)[0] for query in queries]
@@ -221,7 +229,7 @@ def prove(tmp_path: Path, database: Database, measured: Callable[..., None], *, 
         assert set(lost) == set(NAIVE)
         assert min(lost.values()) > 0, lost
         note = (
-            f"two replicas killed every 0.3–0.9 s, {len(there)} rows in {len(pieces)} tiles, {revised} revisions; "
+            f"killed every 0.3–0.9 s, transactions of {held_open:.0f} s, {len(there)} rows, {revised} revisions; "
             f"readers with a cursor lost {', '.join(f'{n} ({kind})' for kind, n in lost.items())}"
         )
         measured(
@@ -238,11 +246,11 @@ def test_no_row_is_lost_or_counted_twice_whatever_writers_do_and_whoever_dies(
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", range(2, 7))
+@pytest.mark.parametrize("seed", [2, 3])
 def test_no_row_is_lost_in_a_long_run(
     seed: int, tmp_path: Path, database: Database, measured: Callable[..., None]
 ) -> None:
-    prove(tmp_path, database, measured, kills=200, seed=seed)
+    prove(tmp_path, database, measured, kills=200, seed=seed, held_open=10.0)
 
 
 def test_stored_tiles_are_told_apart_from_what_the_logs_hold() -> None:

@@ -26,7 +26,6 @@ CREATE INDEX ON labels (id);
 """
 INSERT = "INSERT INTO logged (id, at, x, p) VALUES (%s, %s, %s, %s)"
 LABEL = "INSERT INTO labels VALUES (%s, %s, %s)"
-OPEN = 3.0  # seconds for which a long transaction, or a prepared one, stays open
 
 
 @dataclass(kw_only=True)
@@ -43,6 +42,8 @@ class Writers:
     end: datetime
     seed: int = 0
     threads: int = 6
+    open: float = 3.0
+    """For how many seconds a long transaction, or a prepared one, stays open."""
     stop: threading.Event = field(default_factory=threading.Event)
     done: dict[str, int] = field(default_factory=dict)
     failures: list[BaseException] = field(default_factory=list)
@@ -111,7 +112,7 @@ class Writers:
         conn.execute("BEGIN")
         for part in range(3):
             self.insert(conn, rng, f"{name}-{part}")
-        self.stop.wait(OPEN)
+        self.stop.wait(self.open)
         conn.execute("COMMIT")
         self.count("long transactions")
 
@@ -121,7 +122,7 @@ class Writers:
         for part in range(3):
             self.insert(conn, rng, f"{name}-{part}")
         conn.execute(f"PREPARE TRANSACTION '{name}'".encode())
-        self.stop.wait(OPEN / 2)
+        self.stop.wait(self.open / 2)
         conn.execute(f"COMMIT PREPARED '{name}'".encode())
         self.count("prepared transactions")
 
