@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -74,6 +75,25 @@ def pass_on(installation: Installation) -> dict[str, int]:
     return {str(outcome): count for outcome, count in outcomes.items()}
 
 
+def let_pass(installation: Installation) -> timedelta:
+    """Let the pause until the next try pass: all that is written down becomes older by it. Returns the pause."""
+    with installation.engine.begin() as conn:
+        pause = conn.scalars(
+            sa.text(
+                "SELECT greatest(d.next_at, c.not_before) - clock_timestamp()"
+                " FROM monitor.delivery d LEFT JOIN monitor.channel_state c USING (channel)"
+            )
+        ).one()
+        assert isinstance(pause, timedelta)
+        for older in (
+            "delivery SET next_at = next_at - :pause, created_at = created_at - :pause",
+            "notification SET created_at = created_at - :pause",
+            "channel_state SET not_before = not_before - :pause, opened_at = opened_at - :pause",
+        ):
+            conn.execute(sa.text(f"UPDATE monitor.{older}"), {"pause": pause})
+    return pause
+
+
 def test_an_approval_from_two_places_at_once_calls_once_also_where_the_hook_is_down_for_a_while(
     installation: Installation, client: httpx.Client, advice: UUID, peer: HttpPeer
 ) -> None:
@@ -97,6 +117,24 @@ def test_an_approval_from_two_places_at_once_calls_once_also_where_the_hook_is_d
     assert told["details"]["recommendation_id"] == str(advice)
     assert told["details"]["action"] == "RECALIBRATE"
     assert told["details"]["approved_by"] == "alice"
+
+
+def test_a_hook_that_is_down_for_an_hour_is_called_once_it_is_back_with_the_same_key(
+    installation: Installation, advice: UUID, peer: HttpPeer
+) -> None:
+    with installation.engine.begin() as conn:
+        approval.decide(conn, installation, advice, RecommendationState.APPROVED, by="bob", at=NOW)
+    waited = timedelta(0)
+    while waited < timedelta(hours=1):
+        peer.replies.append(Reply(503, b""))
+        assert "sent" not in pass_on(installation)
+        waited += let_pass(installation)
+    asked = len(peer.requests)
+    assert asked > 3
+    assert pass_on(installation) == {"sent": 1}
+    assert len(peer.requests) == asked + 1
+    assert len({request.headers["idempotency-key"] for request in peer.requests}) == 1
+    assert pass_on(installation) == {}
 
 
 def test_the_page_offers_the_decision_to_operators_alone_and_says_who_took_it(
