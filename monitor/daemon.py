@@ -21,6 +21,7 @@ from monitor.dispatcher import Dispatcher
 from monitor.health import Health, Heartbeats
 from monitor.installation import CODE_VERSION, Installation, register
 from monitor.metrics import Metrics
+from monitor.profiling import Profiler
 from monitor.reporting import Reporter
 from monitor.sending import USUAL, Patience
 from monitor.vitals import Vitals, vitals_of
@@ -28,6 +29,7 @@ from monitor.worker import LEASE, TICK, Worker
 
 log = logging.getLogger(__name__)
 
+PROFILE = timedelta(minutes=1)  # between looks for versions without a training profile
 UPKEEP = timedelta(hours=1)  # partitions ahead of time, and what is old enough to go
 SILENCE = {"scheduler": 60.0, "dispatcher": 120.0}  # seconds without a sign of life that are too long
 
@@ -69,6 +71,7 @@ class Daemon:
             every=self.tick.total_seconds(),
         )
         self.reporter = Reporter(installation=self.installation, clock=self.clock)
+        self.profiler = Profiler(installation=self.installation, clock=self.clock)
         self.worker.told.append(self.dispatcher.wake)
         self.worker.told.append(self.reporter.wake)
         self._metrics = metrics
@@ -108,6 +111,8 @@ class Daemon:
         self.worker.tick()
         self._every(self.tick, self.worker.tick, "plan")
         self._every(self.tick, self.worker.look_again, "look again at tiles")
+        if self.profiler.wanted:
+            self._every(PROFILE, self.profiler.tick, "profile new versions")
 
     def stop(self) -> None:
         """Stop claiming, drain what is under way within ten seconds, release the rest."""
@@ -115,6 +120,7 @@ class Daemon:
             self._scheduler.shutdown(wait=False)
         self.dispatcher.stop()
         self.reporter.stop()
+        self.profiler.stop()
         self.worker.stop(self._evaluators)
         for thread in self._threads:
             thread.join()

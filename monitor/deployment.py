@@ -106,6 +106,9 @@ class RetrainingSection(Section):
     """What one retraining costs, all in all, in the model's currency."""
     max_age: PositiveDuration | None = None
     """Age of the newest training row from which retraining is advised anyway."""
+    training_rows: LocalPath | None = None
+    """File with the rows that a version was trained on, with `{version}` in its name; the daemon stores its training
+    profile once the version answers."""
     approval: Literal["human"] = "human"
     """Who approves; a person always does."""
     webhook: SecretWebAddress | None = None
@@ -116,6 +119,13 @@ class RetrainingSection(Section):
     """Key with which the call is signed."""
     webhook_secret_file: Text | None = None
     """File with webhook_secret."""
+
+    @field_validator("training_rows")
+    @classmethod
+    def _names_the_version(cls, value: str | None) -> str | None:
+        if value is not None and "{version}" not in str(value):
+            raise refusal("names the file of one version only; write {version} where the version stands")
+        return value
 
 
 class ReleaseSection(Section):

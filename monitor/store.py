@@ -167,6 +167,21 @@ def successor(conn: sa.Connection, model: str, *, after: datetime, than: str) ->
     return Successor(version=profile.model_version or "", since=profile.active_from, profiled=True)
 
 
+def unprofiled_version(conn: sa.Connection, model: str, *, since: datetime) -> str | None:
+    """The version that answered last, if it has answered since a time and has no training profile; else None."""
+    kept, tiles = tables.reference, tables.tile
+    newest = (
+        sa.select(tiles.c.model_version)
+        .where(tiles.c.model == model, tiles.c.role == "champion", tiles.c.model_version != "", tiles.c.start >= since)
+        .group_by(tiles.c.model_version)
+        .order_by(sa.func.max(tiles.c["end"]).desc(), sa.func.min(tiles.c.start).desc())
+        .limit(1)
+    )
+    version: str | None = conn.scalars(newest).one_or_none()
+    known = sa.select(kept.c.reference_id).where(kept.c.model == model, kept.c.model_version == version).limit(1)
+    return None if version is None or conn.execute(known).one_or_none() is not None else version
+
+
 def _in_force(query: sa.Select[*tuple[Any, ...]], model: str, at: datetime) -> sa.Select[*tuple[Any, ...]]:
     kept = tables.reference
     return (

@@ -63,6 +63,7 @@ TOP = {
     "compaction",
     "vitals",
     "pipeline",
+    "profiling",
     "reminder",
     "review",
     "reporting",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
@@ -17,6 +20,7 @@ from monitor.aftermath import OVERDUE, follow
 from monitor.embedded import Database
 from monitor.installation import Installation
 from monitor.outcome import Task
+from monitor.profiling import Profiler
 from monitor.recommendation import Action, Recommendation, RecommendationState
 from monitor.reference import build_reference
 from monitor.source import Batch, NumericValues
@@ -147,6 +151,56 @@ def test_the_version_in_the_logs_counts_before_its_profile_and_its_absence_is_fa
         ).one()
     assert tuple(state) == ("failed", "unknown")
     assert outcomes_told(installation) == []
+
+
+def answers(installation: Installation, version: str, *, since: datetime) -> None:
+    """Let a version have answered for an hour, as the tiles of its rows say."""
+    with installation.engine.begin() as conn:
+        reference = store.reference_id_at(conn, MODEL, at=FIRST)
+        assert reference is not None
+        tile = store.StoredTile(
+            model=MODEL, model_version=version, part="inputs", reference_id=reference, body=b"",
+            start=since, end=since + timedelta(hours=1),
+        )  # fmt: skip
+        store.save_tiles(conn, [tile])
+
+
+def test_a_version_that_answers_gets_its_training_profile_from_the_agreed_file(
+    tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    file = write_config(tmp_path, database, more="retraining: {training_rows: 'rows-{version}.parquet'}")
+    with installed(file) as installation:
+        log_rows(installation, days=2)
+        train(installation)
+        profiler = Profiler(installation=installation, clock=lambda: SWITCH + DAY)
+        stored = "SELECT model_version FROM monitor.reference_history WHERE model_version IS NOT NULL"
+
+        def settle() -> None:
+            deadline = time.monotonic() + 60
+            profiler.tick()
+            while profiler.busy and time.monotonic() < deadline:
+                time.sleep(0.05)
+                profiler.tick()
+
+        assert profiler.wanted
+        answers(installation, "../7", since=SWITCH)
+        settle()
+        answers(installation, "8", since=SWITCH + timedelta(hours=1))
+        settle()
+        assert ask(installation, stored) == [], "there is no file yet"
+        rows = tmp_path / "rows-8.parquet"
+        rows.write_bytes(b"half of it")
+        settle()
+        assert "no training profile of version 8" in caplog.text
+        n = 60 * 24
+        at = pa.array([SWITCH - 60 * DAY + i * timedelta(hours=1) for i in range(n)], pa.timestamp("us", "UTC"))
+        x = np.random.default_rng(3).normal(size=n)
+        pq.write_table(pa.table({"at": at, "x": x, "p": np.clip(0.5 + 0.28 * x, 0.01, 0.99)}), rows)
+        settle()
+        assert ask(installation, stored) == ["8"]
+        settle()
+        assert ask(installation, stored) == ["8"], "once"
 
 
 def test_a_training_set_that_is_too_old_is_advised_on_once_and_not_after_a_new_one(
