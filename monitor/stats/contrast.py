@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr
+from scipy.special import bdtr, gammaln, ndtr, ndtri, xlog1py, xlogy
 
 from monitor.stats.classification import Z95
 
 Floats = NDArray[np.float64]
 
 WIDEST = 20.0  # of the logarithm of a ratio; beyond it nothing is known
+EXACT = 2000  # people in the smaller group up to which the chance of a difference of shares is added up
+SPLITS = 60  # of the interval that holds a share, until it is known
 FEWEST_PERIODS = 5  # that say how much more a difference varies than rows alone would make it
 
 
@@ -29,6 +31,8 @@ class Estimate:
     error: float
     n: int
     centre: float
+    counted: float = math.nan
+    """Of a share: how many it counts; NaN for what is no share of rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +60,7 @@ def share(part: float, whole: float) -> Estimate:
     """
     value, error = shares([part], [whole])
     centre = (part + 1) / (whole + 2) if whole > 0 else math.nan
-    return Estimate(value=float(value[0]), error=float(error[0]), n=int(max(whole, 0)), centre=centre)
+    return Estimate(value=float(value[0]), error=float(error[0]), n=int(max(whole, 0)), centre=centre, counted=part)
 
 
 def shares(part: ArrayLike, whole: ArrayLike) -> tuple[Floats, Floats]:
@@ -72,7 +76,9 @@ def compare(group: Estimate, other: Estimate, *, allowed: float = 0.0, inflation
 
     ``allowed`` is the difference that nobody minds: the p-value is the chance of one as large as this or larger, in
     either direction, if the true one is just that. ``inflation`` multiplies the variance: rows of one period are no
-    independent draws. The ratio's interval is that of its logarithm (Katz 1978). Both groups are taken as independent.
+    independent draws. Shares of at most 2,000 people are counted out instead of taken as normal, whose tails are too
+    thin for few people or shares near 0 and 1 (Storer, Kim 1990). The ratio's interval is that of its logarithm (Katz
+    1978). Both groups are taken as independent.
 
     >>> found = compare(share(805, 1795), share(349, 1488), allowed=0.1)
     >>> round(found.difference, 3), round(found.ratio, 2), found.p_value < 1e-9
@@ -94,6 +100,9 @@ def compare(group: Estimate, other: Estimate, *, allowed: float = 0.0, inflation
         )
     sizes = np.array([abs(difference) - allowed, abs(difference) + allowed]) / max(error, 1e-300)
     p_value = min(1.0, float(ndtr(-sizes).sum()))
+    small = 0 < min(group.n, other.n) <= EXACT
+    if small and abs(difference) > allowed and math.isfinite(group.counted) and math.isfinite(other.counted):
+        p_value = _beyond((group.counted, group.n), (other.counted, other.n), allowed, inflation)
     ratio, low, high = math.nan, math.nan, math.nan
     if group.centre > 0 and other.centre > 0 and other.value:
         spread = Z95 * math.sqrt(((group.error / group.centre) ** 2 + (other.error / other.centre) ** 2) * inflation)
@@ -110,6 +119,63 @@ def compare(group: Estimate, other: Estimate, *, allowed: float = 0.0, inflation
         ratio_high=high,
         p_value=p_value,
     )
+
+
+def _beyond(one: tuple[float, int], other: tuple[float, int], allowed: float, inflation: float) -> float:
+    """Return the chance of shares as far apart as these, or farther, if the true ones are ``allowed`` apart.
+
+    Both numbers are binomial with the likeliest shares that are so far apart; all outcomes are added up.
+    """
+    (k, n), (j, m) = (one, other) if one[0] / one[1] > other[0] / other[1] else (other, one)
+    apart = k / n - j / m
+    lower = _likeliest(k, n, j, m, allowed)
+    upper = min(lower + allowed, 1.0)
+    tiny = 1e-9  # of a person: a tie counts as far as what was seen
+    if n <= m:
+        x = np.arange(n + 1)
+        far = (
+            _at_most(m * (x / n - apart) + tiny, m, lower)
+            + 1
+            - _at_most(np.ceil(m * (x / n + apart) - tiny) - 1, m, lower)
+        )
+        chance = _point(x, n, upper)
+    else:
+        x = np.arange(m + 1)
+        far = (
+            1
+            - _at_most(np.ceil(n * (x / m + apart) - tiny) - 1, n, upper)
+            + _at_most(n * (x / m - apart) + tiny, n, upper)
+        )
+        chance = _point(x, m, lower)
+    p_value = float(np.clip((chance * far).sum(), 0.0, 1.0))
+    if inflation == 1.0 or p_value <= 0.0:
+        return p_value
+    return float(2 * ndtr(ndtri(p_value / 2) / math.sqrt(inflation)))
+
+
+def _likeliest(k: float, n: int, j: float, m: int, apart: float) -> float:
+    """Return the likeliest lower share if the upper one is ``apart`` above it: the root of a falling derivative."""
+    if not apart:
+        return (k + j) / (n + m)
+    low, high = 0.0, 1.0 - apart
+    for _ in range(SPLITS):
+        x = (low + high) / 2
+        slope = k / (x + apart) - (n - k) / max(1 - x - apart, 1e-300) + j / max(x, 1e-300) - (m - j) / (1 - x)
+        low, high = (x, high) if slope > 0 else (low, x)
+    return (low + high) / 2
+
+
+def _at_most(k: Floats, n: int, share: float) -> Floats:
+    """Return P(binomial <= k), 0 below 0 and 1 from n on; k may have a fraction."""
+    whole = np.floor(k)
+    inside = bdtr(np.clip(whole, 0, n), n, share)
+    return np.where(whole < 0, 0.0, np.where(whole >= n, 1.0, inside))
+
+
+def _point(k: NDArray[np.int64], n: int, share: float) -> Floats:
+    """Return P(binomial = k)."""
+    ways = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return np.asarray(np.exp(ways + xlogy(k, share) + xlog1py(n - k, -share)), np.float64)
 
 
 def overdispersion(differences: ArrayLike, errors: ArrayLike) -> float:
