@@ -77,7 +77,17 @@ def serving(dsn: str, spool: Path) -> Iterator[httpx.Client]:
     """Run the service with uvicorn in a process of its own."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "tests.acceptance.service:app", "--port", str(port), "--log-level", "error"],
+        [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "--factory",
+            "tests.acceptance.service:create",
+            "--port",
+            str(port),
+            "--log-level",
+            "error",
+        ],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "MONITOR_URL": dsn, "SPOOL": str(spool)},
     )
