@@ -38,6 +38,8 @@ FINDINGS = """SELECT window_start, run_part, check_name, nullif(subject, model) 
     count(*) FROM monitor.finding WHERE model = '{}' GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2, 3, 4, 5, 6, 7"""
 EVENTS = """SELECT e.window_start, e.from_state, e.to_state, e.reason FROM monitor.alert_event AS e
     JOIN monitor.alert AS a USING (alert_key, episode) WHERE a.model = '{}' ORDER BY 1, 2, 3, 4"""
+EPISODES = """SELECT family, episode, state, severity, opened_window_start, resolved_window_start
+    FROM monitor.alert WHERE model = '{}' ORDER BY 1, 2"""
 MESSAGES = "SELECT window_start, reason FROM monitor.notification WHERE model = '{}' ORDER BY 1, 2"
 RUNS = "SELECT window_start, part, state, rows_read, revision FROM monitor.run WHERE model = '{}' ORDER BY 1, 2"
 
