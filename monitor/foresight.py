@@ -20,6 +20,7 @@ EMPTY = 0.99  # share of missing values from which a column is empty
 FALL = 0.15  # by which the AUC of a column may be lower in production than in training
 CERTAIN = 4.0  # standard errors of that difference
 FEWEST = 50  # labels of each class
+USUAL = 0.5  # share of training from which one value for all of production is nothing strange
 LATE = 0.01  # share of rows in which a time may lie after the prediction
 REPEATED = 0.05  # share of the rows of a test that may be in training
 
@@ -102,6 +103,8 @@ def _absent(training: Columns, production: Columns) -> list[Suspicion]:
         elif is_idle(production[name]):
             share = float(missing(production[name]).mean())
             what = "empty" if share >= EMPTY else "constant"
+            if what == "constant" and share_of(production[name], values) >= USUAL:
+                continue  # a dry week is constant as well
             message = f"{name} is {what} in production and not in training"
             found.append(Suspicion(column=name, kind=what, message=message, value=share, limit=EMPTY))
     return found
@@ -216,3 +219,13 @@ def is_idle(values: NDArray[Any]) -> bool:
     """Whether a column is empty or says the same in every row."""
     gone = missing(values)
     return bool(gone.mean() >= EMPTY) or len(np.unique(values[~gone].astype(str))) <= 1
+
+
+def share_of(production: NDArray[Any], training: NDArray[Any]) -> float:
+    """Return the share of training's rows that have the one value of an idle column of production.
+
+    >>> share_of(np.array([0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.5]))
+    0.75
+    """
+    (value,) = set(production[~missing(production)].tolist())
+    return float(np.mean([one == value for one in training.tolist()]))

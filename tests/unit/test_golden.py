@@ -139,3 +139,10 @@ def test_rows_of_a_test_that_training_has_are_counted() -> None:
     }
     share, usual = repeated(ROWS, test)
     assert (share, usual) == (0.5, 0.0)
+
+
+def test_a_column_that_is_constant_at_what_most_training_rows_say_is_a_dry_week_and_no_leak() -> None:
+    rain = np.where(RNG.random(400) < 0.9, 0.0, 1.5)
+    assert find({"rain": rain}, None, {"rain": np.zeros(400)}).suspicions == ()
+    (one,) = find({"rain": rain}, None, {"rain": np.full(400, 1.5)}).suspicions
+    assert one.kind == "constant"
