@@ -23,7 +23,7 @@ PARTS = ("Means", "Look first", "Do", "Ignore when")
 def families_of(source: str) -> Iterator[str]:
     """Yield the families that a module gives its findings; what comes after a prefix is written as "…"."""
     tree = ast.parse(source)
-    known = {
+    known: dict[str, object] = {
         target.id: node.value.value
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
