@@ -206,7 +206,7 @@ def test_memory_descriptors_and_connections_of_replicas_stay_flat(
         f"{name} {line.estimate:+.2f} [{line.low:+.2f}, {line.high:+.2f}] {units[name][0]}per hour"
         for name, line in lines.items()
     ]
-    minutes = [f"{np.mean(part):.1f}" for part in np.array_split(np.array(samples.rss) / 1e6, LASTING // 60)]
+    minutes = [f"{np.mean(part):.1f}" for part in np.array_split(np.array(samples.rss) / 1e6, int(LASTING // 60))]
     print(f"MB by the minute: {' '.join(minutes)}")
     print(f"connections: {Counter(samples.connections)}, descriptors: {Counter(samples.descriptors)}")
     print(f"{len(samples.hours)} samples, {done} windows:", *shown, sep="\n")
