@@ -103,6 +103,12 @@ def test_the_first_line_of_every_message_leads_to_a_section(headline: str) -> No
     assert sections.strip()
 
 
+def test_every_rule_for_prometheus_has_its_line_and_no_line_is_of_another() -> None:
+    rules = (ROOT / "deploy" / "prometheus" / "rules.yaml").read_text(encoding="utf-8")
+    told = re.findall(r"^\| ((?:DriftMonitor|Model|Serving)\w+) \|", RUNBOOK, re.MULTILINE)
+    assert told == re.findall(r"- alert: (\w+)", rules)
+
+
 @pytest.mark.parametrize("word", [*Cause, *(action.name for action in Action)])
 def test_every_cause_and_every_advice_is_explained(word: str) -> None:
     assert re.search(rf"^\|[^|]*\b{word}\b[^|]*\|", RUNBOOK, re.MULTILINE)
