@@ -25,7 +25,10 @@ PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
     for path in [ROOT / "README.md", ROOT / "client" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 }
-SOURCES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in (ROOT / "monitor").rglob("*.py")}
+SOURCES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in [*(ROOT / "monitor").rglob("*.py"), *(ROOT / "deploy").rglob("*.y*ml")]
+}
 
 #: What is not tried here, and why: pages and modules, and what an SQL statement contains.
 EXCEPTIONS = {
@@ -113,7 +116,7 @@ def test_every_command_of_a_page_is_one_that_the_program_takes(page: str) -> Non
     assert not {command: problem for command, problem in wrong.items() if problem}
 
 
-def test_every_command_that_the_program_names_is_one_that_it_takes() -> None:
+def test_every_command_that_the_program_or_its_deployment_names_is_one_that_it_takes() -> None:
     named = {(file, c) for file, text in SOURCES.items() if file not in EXCEPTIONS for c in mentions(text)}
     assert len(named) > 40
     wrong = {(file, command): problem_of(command, whole=False) for file, command in named}
