@@ -53,8 +53,8 @@ def replay(golden: Columns, said: Floats, predict: Predict, *, threshold: float 
 
     A prediction that is not finite has moved, unless it was not finite before.
 
-    >>> rows = {"x": np.array([0.1, 0.2])}
-    >>> replay(rows, np.array([0.1, 0.2]), lambda columns: columns["x"] + [0, 0.5], threshold=0.5)
+    >>> rows = {"x": np.array([0.25, 0.25])}
+    >>> replay(rows, np.array([0.25, 0.25]), lambda columns: columns["x"] + [0, 0.5], threshold=0.5)
     Replay(rows=2, moved=1, flipped=1, largest=0.5, mean=0.25, swap=None)
     """
     now = predict(golden)

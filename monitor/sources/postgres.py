@@ -128,7 +128,8 @@ class PostgresSource:
             used = [*chosen.columns, *_used(log.table, self.section.prediction.columns().values())]
             asked = to_look_at(tiles, known, recipe)
             counted = self._count(session, log, asked, used, now)
-            wanted = to_transfer(asked, known, recipe, _facts(counted, asked))
+            looked_at = _facts(counted, asked)
+            wanted = to_transfer(asked, known, recipe, looked_at)
             facts, repeats = self._once(session, log, wanted, _of(counted, asked, wanted), used, now)
             reading = Reading(
                 **_sums(facts),
@@ -138,7 +139,8 @@ class PostgresSource:
                 details={
                     "types": dict(chosen.types),
                     "null_ids": _null_ids(counted),
-                    "rows_counted": sum(fact.rows for fact in facts),  # those of stored tiles are not looked at again
+                    # among which null_ids were counted; those of settled tiles are not looked at again
+                    "rows_counted": sum(fact.rows for fact in looked_at),
                 },
             )
             reading = self._with_strays(session, log, reading, window, now)

@@ -154,6 +154,9 @@ def test_a_window_that_is_read_in_parts_transfers_and_counts_what_it_does_at_onc
     assert "a window is read in parts" in caplog.text
     days = [(1, 24, 24, 0)] * (2 if part == "inputs" else 1)
     assert sorted(runs(installation, part)) == [*days, (2, 25, 2, 2)]
+    if part == "inputs":  # ids are counted over the whole window, whatever was transferred
+        judged = "SELECT DISTINCT verdict, value, n_current FROM monitor.finding WHERE subject = 'request ids'"
+        assert ask(installation, judged) == [("ok", 0.0, 24), ("ok", 0.0, 25)]
 
 
 def test_a_new_cut_off_rebuilds_what_was_made_with_the_old_one(
