@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from psycopg import sql
 
 from monitor import embedded
@@ -89,6 +90,17 @@ def template(server: EmbeddedPostgres) -> str:
 def database(server: EmbeddedPostgres, template: str) -> Iterator[Database]:
     """A database of the test's own with our newest schema: `.url` is for SQLAlchemy, `.dsn` for psycopg and ADBC."""
     yield from _fresh(server, template)
+
+
+@pytest.fixture
+def conn(database: Database) -> Iterator[sa.Connection]:
+    """A connection to the database of the test, with a transaction that is never committed."""
+    from monitor import schema
+
+    engine = schema.create_engine(database.url)
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from monitor import ledger, record, retention, schema, store
+from monitor import ledger, record, retention, store
 from monitor.check import Finding, Part, Stage, Verdict
 from monitor.compaction import compact, pack, thin, widths
 from monitor.embedded import Database
@@ -112,15 +112,6 @@ def test_a_model_of_whole_days_has_tiles_of_days_as_soon_as_they_are_settled(
 
 def tile(start: datetime, width: timedelta, **facts: Any) -> StoredTile:
     return StoredTile(model="m", part="inputs", reference_id="r", start=start, end=start + width, body=b"", **facts)
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[sa.Connection]:
-    """A connection with a transaction that is never committed."""
-    engine = schema.create_engine(database.url)
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
 
 
 def spans(conn: sa.Connection, unit: str, zone: str, before: datetime | None = None) -> dict[str, list[Window]]:

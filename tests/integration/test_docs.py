@@ -17,8 +17,7 @@ import sqlalchemy as sa
 import typer
 import typer.main
 
-from monitor import cli, history, schema
-from monitor.embedded import Database
+from monitor import cli, history
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -145,14 +144,6 @@ SQL = [
     for statement in statements(text)
     if not any(part in statement for part in EXCEPTIONS)
 ]
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[sa.Connection]:
-    engine = schema.create_engine(database.url)
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
 
 
 ASKING = [(page, one) for page, one in SQL if one.startswith(("SELECT", "WITH"))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,22 +10,13 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from monitor import episode, schema
+from monitor import episode
 from monitor.alert import Alert, AlertState, Transition
 from monitor.check import Cause, Severity
-from monitor.embedded import Database
 from monitor.recommendation import Action, Recommendation, RecommendationState
 
 NOW = datetime(2013, 4, 23, tzinfo=UTC)
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[sa.Connection]:
-    engine = schema.create_engine(database.url)
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
 
 
 def alert(**changes: Any) -> Alert:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,14 +45,6 @@ SHAPE = """
     SELECT 'partition key', p.partrelid::regclass::text, pg_get_partkeydef(p.partrelid)
     FROM pg_partitioned_table p JOIN pg_class c ON c.oid = p.partrelid WHERE c.relnamespace = 'monitor'::regnamespace
 """
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[sa.Connection]:
-    engine = schema.create_engine(database.url)
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
 
 
 def shape(url: str | sa.URL) -> set[tuple[str, str, str]]:

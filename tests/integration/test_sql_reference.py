@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 
-import pytest
 import sqlalchemy as sa
 
-from monitor import history, ledger, record, schema
+from monitor import history, ledger, record
 from monitor.check import ColumnStatistics, Finding, Part, Verdict
-from monitor.embedded import Database
 from monitor.window import Window
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -30,14 +27,6 @@ def sql_reference() -> ModuleType:
 
 
 REFERENCE = sql_reference()
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[sa.Connection]:
-    engine = schema.create_engine(database.url)
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
 
 
 def test_the_page_is_what_the_comments_in_the_database_say(conn: sa.Connection) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from monitor import ledger, record, retention, schema, store, tables
+from monitor import ledger, record, retention, store, tables
 from monitor.check import (
     Cause,
     ColumnStatistics,
@@ -28,7 +27,6 @@ from monitor.check import (
 from monitor.column import Layout, freeze_categorical, freeze_numeric
 from monitor.copying import copy_rows
 from monitor.disclosure import Disclosure, pseudonym
-from monitor.embedded import Database
 from monitor.ledger import Run
 from monitor.profile import Profile
 from monitor.source import Batch, CategoryValues, NumericValues, Values
@@ -37,15 +35,6 @@ from monitor.window import Window
 
 NOW = datetime(2013, 4, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[sa.Connection]:
-    """A connection with a transaction that is never committed."""
-    engine = schema.create_engine(database.url)
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
 
 
 def day(number: int) -> Window:
