@@ -80,7 +80,8 @@ def keep_running(given: Path | None, **daemon: Any) -> None:
     def reloaded(running: Daemon) -> Config | None:
         """Wait; return the new configuration after SIGHUP, None when it is time to stop."""
         while True:
-            changed.wait()
+            while not changed.wait(1.0):
+                pass  # a signal that came to another thread is handled when this one wakes
             changed.clear()
             if stopping.is_set():
                 return None
