@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -160,6 +161,15 @@ def plain(value: Any) -> Any:
         return float(value)
     except (TypeError, ValueError):
         return str(value)
+
+
+def await_signal(handled: threading.Event) -> None:
+    """Return when the handler of a signal has set an event; for the main thread.
+
+    A signal that comes just before a wait begins is handled only when that wait ends, so no wait lasts long.
+    """
+    while not handled.wait(1.0):
+        pass
 
 
 def now() -> datetime:

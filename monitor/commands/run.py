@@ -22,6 +22,7 @@ from monitor.command import (
     ExitCode,
     Format,
     JsonOption,
+    await_signal,
     config_path,
     configuration,
     console,
@@ -80,8 +81,7 @@ def keep_running(given: Path | None, **daemon: Any) -> None:
     def reloaded(running: Daemon) -> Config | None:
         """Wait; return the new configuration after SIGHUP, None when it is time to stop."""
         while True:
-            while not changed.wait(1.0):
-                pass  # a signal that came to another thread is handled when this one wakes
+            await_signal(changed)
             changed.clear()
             if stopping.is_set():
                 return None

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from monitor import schema
+from monitor.command import await_signal
 from monitor.daemon import Daemon
 from monitor.demo import flights, leak, scenario, serving, summary
 from monitor.demo.catcher import Catcher, Caught
@@ -191,4 +192,4 @@ def wait_for_interrupt() -> None:
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    stopping.wait()
+    await_signal(stopping)
