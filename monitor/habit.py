@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -72,14 +73,33 @@ def usual_shares(reference: Reference) -> UsualShares:
 
 
 def _empty_shares(reference: Reference) -> list[float]:
-    """Return for each season slot the share of training windows without rows."""
-    if not reference.timeline or len(reference.windows) < 2:
-        return [0.0] * max(reference.spec.season_length, 1)
+    """Return for each season slot the share of training windows without rows.
+
+    An hour of the week has been seen a few times only, so the same hour of all days counts as one more.
+    """
     spec = replace(reference.spec, step=None)
+    if not reference.timeline or len(reference.windows) < 2:
+        return [0.0] * spec.season_length
     filled, all_ = np.zeros(spec.season_length), np.zeros(spec.season_length)
     for window in spec.between(reference.windows[0].start, reference.windows[-1].end):
-        all_[reference.spec.slot(window) % spec.season_length] += 1
+        all_[reference.spec.slot(window)] += 1
     for window in reference.windows:
-        filled[reference.spec.slot(window) % spec.season_length] += 1
-    shares = np.where(all_ > 0, 1 - filled / np.maximum(all_, 1), 0.0)  # a slot that training never reached: unknown
-    return [float(share) for share in shares.clip(0, 1)]
+        filled[reference.spec.slot(window)] += 1
+    empty = np.maximum(all_ - filled, 0)
+    if spec.season_length == 168:
+        hours, each = empty.reshape(7, 24).sum(axis=0), all_.reshape(7, 24).sum(axis=0)
+        empty, all_ = empty + np.tile(hours / np.maximum(each, 1), 7), all_ + np.tile(each > 0, 7)
+    shares = np.where(all_ > 0, empty / np.maximum(all_, 1), 0.0)  # a slot that training never reached: unknown
+    return [float(share) for share in shares]
+
+
+@per_reference
+def empty_holidays(reference: Reference, holidays: frozenset[str]) -> float:
+    """Return the share of training windows on holidays that had no rows; NaN where training had no holiday."""
+    if not reference.timeline:
+        return math.nan
+    spec = replace(reference.spec, step=None)
+    span = spec.between(reference.windows[0].start, reference.windows[-1].end)
+    filled = set(reference.windows)
+    found = [window not in filled for window in span if spec.is_holiday(window, holidays)]
+    return float(np.mean(found)) if found else math.nan

@@ -175,12 +175,12 @@ class WindowSpec:
 
     @property
     def season_length(self) -> int:
-        """Number of season slots: 7 weekdays for daily windows, 24 hours for shorter ones, 12 months, else 1."""
+        """Number of season slots: 7 weekdays for daily windows, 168 hours of the week below, 12 months, else 1."""
         if self.calendar is CalendarUnit.MONTH:
             return 12
         if self.pace >= 7 * DAY:
             return 1
-        return 7 if self.pace >= DAY else 24
+        return 7 if self.pace >= DAY else 168
 
     def slot(self, window: Window) -> int:
         """Return the season slot of a window, from 0 to ``season_length - 1``, by local time."""
@@ -188,12 +188,24 @@ class WindowSpec:
         match self.season_length:
             case 7:
                 return local.weekday()
-            case 24:
-                return local.hour
+            case 168:
+                return 24 * local.weekday() + local.hour
             case 12:
                 return local.month - 1
             case _:
                 return 0
+
+    def is_holiday(self, window: Window, holidays: frozenset[str]) -> bool:
+        """Return whether a window of at most a day lies on one of these local dates (ISO), with its middle at least.
+
+        >>> day = WindowSpec(calendar=CalendarUnit.DAY).containing(datetime(2013, 12, 25, 8, tzinfo=UTC))
+        >>> WindowSpec(calendar=CalendarUnit.DAY).is_holiday(day, frozenset({"2013-12-25"}))
+        True
+        """
+        if not holidays or window.length > DAY + HOUR:  # the clocks go back
+            return False
+        middle = window.start.astimezone(UTC) + window.length / 2
+        return middle.astimezone(self.zone).date().isoformat() in holidays
 
     def label(self, window: Window) -> str:
         """Return how people name the window: the local date of a day, else its start in local time."""

@@ -20,6 +20,8 @@ EVEN, STEPS = 1.1, 12  # sizes of windows that count as one; of Newton's method
 LEAST_SHARE = 0.02  # of natural variance, where nothing of it is seen
 MOST_BELIEVED = 0.5  # share of natural variance that is taken from other channels
 LONGEST = 0.9  # φ of natural variation
+WEEK = (7, 24)  # a season of 168 slots is a week of hours: slot = 24 × weekday + hour
+ROUNDS = 4  # weeks, from which on an hour of the week is learned by itself; of two, noise looks like a habit
 POWER = 0.84  # normal quantile of 80 %: a shift of the minimum detectable size is found four times in five
 
 
@@ -152,7 +154,9 @@ def calibrate(
     ``theta`` and ``n`` have shape (K, C): value and rows behind it, NaN where a window has none. ``unit`` (C,) is the
     variance of one row. ``slots`` (K,) are season slots below ``seasons``. A season enters only when every slot
     occurs and there are two rounds of it; its means are shrunk to the common mean by the share of their variance
-    that is not noise. τ² is what makes the windows' standardised variance one, each with its own sampling noise, and at
+    that is not noise. Of 168 slots (hours of the week) the mean is that of the hour and that of the weekday, added up,
+    and what a slot has beyond both; each is shrunk by itself, weekdays by how whole days differ. τ² is what makes the
+    windows' standardised variance one, each with its own sampling noise, and at
     least 0 (Paule, Mandel 1982). Variance between subgroups as in Laney's p′ chart (2002); no value is winsorised,
     since features that are mostly zero would then always alarm.
 
@@ -181,10 +185,10 @@ def calibrate(
     unit = np.asarray(unit, np.float64)
     finite = np.isfinite(theta).sum(axis=0)
     grand = _mean(theta)
-    mean, weight = _season(theta, slots, seasons, grand)
+    mean, season = _season(theta, slots, seasons, grand)
     residual = theta - mean[slots]
     noise = unit * _mean(1 / np.maximum(rows, 1.0))
-    spent = (seasons - 1) * weight
+    spent = season.spent
     known = finite >= FEWEST
     rho = _autocorrelation(np.nan_to_num(residual), K)
     plain = np.nansum(residual**2, axis=0) / np.maximum(finite - 1 - spent, 1.0)
@@ -198,8 +202,7 @@ def calibrate(
     variance = np.nansum(residual**2, axis=0) / degrees
     natural = np.where(known, _natural(residual, unit / np.maximum(n, 1.0), degrees, variance, noise), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        rounds = finite / seasons
-        h = echo / finite + weight**2 * np.maximum(1 / rounds - echo / finite, 0)
+        h = echo / finite + season.blur(echo / finite)
         error = np.where(known, np.maximum(natural + noise, noise / (1 - believed)) * h, np.nan)
         z = residual / np.sqrt(natural + unit / np.maximum(n, 1.0) + error)
     bell = np.zeros(theta.shape[1])
@@ -259,22 +262,89 @@ def _mean(x: Floats) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _season(theta: Floats, slots: Ints, seasons: int, grand: Floats) -> tuple[Floats, Floats]:
-    """Return season means (seasons, C) shrunk towards the common mean, and the weight (C,) of the season."""
-    K, C = theta.shape
-    flat, nothing = np.tile(grand, (seasons, 1)), np.zeros(C)
-    if seasons < 2 or 2 * seasons > K or len(np.unique(slots)) < seasons:
-        return flat, nothing
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Season:
+    """What a season costs: ``weight`` is how far slots were believed, ``error`` the variance of a believed slot's mean.
+
+    Both are lists of arrays (C,), with the number of slots of each; errors are relative to that of one window.
+    """
+
+    weight: tuple[Floats, ...] = ()
+    slots: tuple[int, ...] = ()
+    error: tuple[Floats, ...] = ()
+
+    @property
+    def spent(self) -> Floats | float:
+        """Degrees of freedom."""
+        return sum((number - 1) * weight for number, weight in zip(self.slots, self.weight, strict=True))
+
+    def blur(self, common: Floats) -> Floats | float:
+        """Return the variance of a slot's mean beyond that of the ``common`` mean, relative to one window's."""
+        return sum(w**2 * np.maximum(error - common, 0) for w, error in zip(self.weight, self.error, strict=True))
+
+
+def _season(theta: Floats, slots: Ints, seasons: int, grand: Floats) -> tuple[Floats, _Season]:
+    """Return season means (seasons, C) shrunk towards the common mean, and what they cost."""
+    if seasons == WEEK[0] * WEEK[1]:
+        return _week(theta, slots, grand)
+    if seasons < 2 or 2 * seasons > len(theta) or len(np.unique(slots)) < seasons:
+        return np.tile(grand, (seasons, 1)), _Season()
+    effect, weight, rounds, _ = _effects(theta, slots, seasons)
+    return grand + effect, _Season(weight=(weight,), slots=(seasons,), error=(1 / rounds,))
+
+
+def _week(theta: Floats, slots: Ints, grand: Floats) -> tuple[Floats, _Season]:
+    """Return means of the hours of the week (168, C): hour, weekday and what is left of both, each shrunk by itself.
+
+    Hours of one day resemble each other, so weekdays are learned from means of whole days. A part enters only when
+    training has two rounds of it (what is left: four); hours that never occur (of longer windows) have the common mean.
+    """
+    days, hours = WEEK
+    weekday, hour = slots // hours, slots % hours
+    mean, rest = np.tile(grand, (days * hours, 1)), theta - grand
+    weights, numbers, errors = [], [], []
+
+    def add(effect: Floats, weight: Floats, number: int, error: Floats) -> None:
+        weights.append(weight)
+        numbers.append(number)
+        errors.append(error)
+        mean[:] += effect
+        rest[:] -= effect[slots]
+
+    occurring = len(np.unique(hour))
+    if occurring > 1 and len(theta) >= 2 * occurring:
+        effect, weight, rounds, _ = _effects(rest, hour, hours, occurring)
+        add(np.tile(effect, (days, 1)), weight, occurring, 1 / rounds)
+    day = np.cumsum(np.diff(weekday, prepend=weekday[:1]) != 0)
+    first = np.searchsorted(day, np.arange(int(day.max(initial=-1)) + 1))
+    if len(first) and np.bincount(weekday[first], minlength=days).min() >= 2:
+        whole = np.array([_mean(rest[day == d]) for d in range(len(first))])
+        within = np.nansum(rest**2, axis=0) / np.maximum(np.isfinite(rest).sum(axis=0), 1)
+        effect, weight, rounds, noise = _effects(whole, weekday[first], days)
+        add(np.repeat(effect, hours, axis=0), weight, days, noise / np.maximum(rounds * within, 1e-300))
+    cells = days * occurring
+    if len(theta) >= ROUNDS * cells and len(np.unique(slots)) == cells and len(weights) == 2:
+        effect, weight, rounds, _ = _effects(rest, slots, days * hours, cells)
+        add(effect, weight, cells - occurring - days + 2, 1 / rounds)
+    return mean, _Season(weight=tuple(weights), slots=tuple(numbers), error=tuple(errors))
+
+
+def _effects(theta: Floats, slots: Ints, seasons: int, occurring: int = 0) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return what each slot adds to the common mean (seasons, C), shrunk; its weight, rounds and variance within.
+
+    ``occurring`` are the slots that occur at all, all of them unless it is told.
+    """
+    number = occurring or seasons
     means = np.array([_mean(theta[slots == slot]) for slot in range(seasons)])
     finite = np.isfinite(theta).sum(axis=0)
-    rounds = np.maximum(finite / seasons, 1.0)
-    within = np.nansum((theta - means[slots]) ** 2, axis=0) / np.maximum(finite - seasons, 1)
+    rounds = np.maximum(finite / number, 1.0)
+    within = np.nansum((theta - means[slots]) ** 2, axis=0) / np.maximum(finite - number, 1)
     known = np.isfinite(means)
     spread = np.where(known, means - _mean(means), 0.0)
     between = (spread**2).sum(axis=0) / np.maximum(known.sum(axis=0) - 1, 1)
     between = np.maximum(between - within / rounds, 0.0)
     weight = np.where(between > 0, between / np.maximum(between + within / rounds, 1e-300), 0.0)
-    return grand + weight * (np.where(known, means, grand) - grand), weight
+    return weight * np.where(known, means - _mean(theta), 0.0), weight, rounds, within
 
 
 def _autocorrelation(z: Floats, K: int) -> Floats:

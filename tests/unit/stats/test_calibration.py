@@ -54,6 +54,52 @@ def test_noise_is_not_taken_for_a_season() -> None:
     assert spread < 0.02  # unshrunk weekday means would be .03 off
 
 
+HOURS = np.arange(168 * 4)
+WEEK = HOURS % 168
+
+
+def week_of(effect: np.ndarray, *, weeks: int = 4, rho: float = 0.0, channels: int = 200, seed: int = 7) -> Calibration:
+    """Return the null model of hours that have this effect (168,), with a memory of ``rho`` from hour to hour."""
+    noise = RNG(seed).normal(0, 0.1, (168 * weeks + 50, channels))
+    for t in range(1, len(noise)):
+        noise[t] = rho * noise[t - 1] + np.sqrt(1 - rho**2) * noise[t]
+    slots = np.arange(168 * weeks) % 168
+    theta = effect[slots][:, None] + noise[50:]
+    row = RowShape(skewness=np.zeros(channels), kurtosis=np.zeros(channels))
+    return calibrate(theta, np.full(theta.shape, 1e6), np.ones(channels), slots, 168, row)
+
+
+def test_an_hour_of_the_week_is_compared_with_itself() -> None:
+    saturday_night = np.where(np.arange(168) == 5 * 24 + 23, 1.0, 0.0)
+    fitted = week_of(saturday_night)
+    assert np.abs(fitted.z(np.ones(200), 1e6, 5 * 24 + 23)).mean() < 4
+    assert np.abs(fitted.z(np.ones(200), 1e6, 4 * 24 + 23)).min() > 6
+
+
+def test_hours_and_weekdays_add_up_where_training_has_seen_each_hour_of_the_week_once_or_twice() -> None:
+    hour, weekday = np.sin(np.arange(168) * 2 * np.pi / 24), np.where(np.arange(168) // 24 >= 5, 0.5, 0.0)
+    fitted = week_of(hour + weekday, weeks=2)
+    assert np.abs(fitted.mean - (hour + weekday)[:, None]).mean() < 0.05
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.8])
+@pytest.mark.parametrize("weeks", [1, 2, 4])
+def test_noise_is_not_taken_for_a_week_of_hours(rho: float, weeks: int) -> None:
+    """Hours of one day resemble each other: they are no twenty-four witnesses of what a Monday is like."""
+    fitted = week_of(np.zeros(168), weeks=weeks, rho=rho)
+    assert np.abs(fitted.mean - fitted.mean.mean(axis=0)).mean() < 0.04
+    below = fitted.p(RNG(8).normal(0, 0.1, (168, 200)), 1e6, np.arange(168)) <= 0.01
+    assert np.mean(below) <= 0.015
+
+
+def test_windows_of_six_hours_have_a_season_too() -> None:
+    slots = np.arange(0, 168 * 4, 6) % 168
+    theta = np.where(slots % 24 == 0, 1.0, 0.0)[:, None] + RNG(9).normal(0, 0.05, (len(slots), 1))
+    fitted = calibrate(theta, np.full(theta.shape, 1e6), np.ones(1), slots, 168)
+    assert fitted.mean[24, 0] == pytest.approx(1.0, abs=0.1)
+    assert fitted.mean[30, 0] == pytest.approx(0.0, abs=0.1)
+
+
 @pytest.mark.parametrize("windows", [7, 13])
 def test_less_than_two_rounds_make_no_season(windows: int) -> None:
     theta = RNG(6).normal(0, 1, (windows, 1))
