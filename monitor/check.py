@@ -253,7 +253,7 @@ class Evidence:
     memories: Mapping[str, Any] = field(default_factory=dict)
     episodes: Sequence[Episode] = ()
     holidays: frozenset[str] = frozenset()
-    """Local dates (ISO) that get a season slot of their own."""
+    """Local dates (ISO) that are compared with training's holidays, not with its other days."""
     samples: Mapping[str, Any] = field(default_factory=dict)
     """Process samples by process name, for the resource check."""
     examined: Mapping[str, Any] = field(default_factory=dict)
@@ -269,6 +269,11 @@ class Evidence:
         if self.maybe_reference is None:
             raise MissingEvidenceError(f"no training profile for {self.model}; run `monitor profile {self.model}`")
         return self.maybe_reference
+
+    @property
+    def is_holiday(self) -> bool:
+        """Whether the window lies on a holiday."""
+        return self.spec.is_holiday(self.window, self.holidays)
 
     @property
     def disclosure(self) -> Disclosure:

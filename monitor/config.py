@@ -25,6 +25,7 @@ from monitor.settings import (
     StoreSection,
     WebSection,
 )
+from monitor.window import DAY
 
 __all__ = [
     "Config",
@@ -39,7 +40,6 @@ __all__ = [
 ]
 
 INACTIVE: tuple[str, ...] = (
-    "models.*.holidays",
     "models.*.source.limits.max_readers",
     "models.*.source.limits.replica_url",
     "models.*.source.limits.sample",
@@ -176,6 +176,11 @@ def remarks(config: Config, environ: Mapping[str, str] = os.environ) -> list[str
         f"channels.{name} is used by no route, so nothing is ever sent to it."
         for name in config.channels
         if name not in used
+    ]
+    found += [
+        f"models.{name}.holidays does nothing for windows longer than a day, which hold other days as well."
+        for name, model in config.models.items()
+        if model.holidays and (model.window_spec().width or model.window_spec().pace) > DAY
     ]
     if not config.channels:
         found.append("No channel is configured, so alerts are only seen on the page and in SQL.")

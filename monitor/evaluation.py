@@ -201,7 +201,16 @@ def gather(
         episodes=[one for one in past if one is not None],
         has_outcomes=watched.section.source.outcome is not None,
         listed_values=watched.section.source.listed_values,
+        holidays=holidays_of(watched, reference, run.window),
     )
+
+
+def holidays_of(watched: Monitored, reference: Reference | None, window: Window) -> frozenset[str]:
+    """Return the holidays of all years from the first window of training to this one."""
+    if reference is None or not watched.section.holidays:
+        return frozenset()
+    since = reference.windows[0].start if reference.timeline else window.start
+    return watched.section.holiday_dates(min(since, window.start), window.end)
 
 
 def load_state(conn: sa.Connection, watched: Monitored, window: Window, *, now: datetime) -> State:

@@ -21,6 +21,7 @@ from pydantic import (
 from monitor.business import METRICS, BusinessSection
 from monitor.check import Budget
 from monitor.deployment import CircuitSection, ReleaseSection, RetrainingSection, ServingSection
+from monitor.holiday import dates_of, fault
 from monitor.logtable import SourceSection
 from monitor.outcome import Task
 from monitor.section import Duration, PositiveDuration, Section, Text, Timezone, refusal, suggestion
@@ -138,7 +139,7 @@ class ModelSection(Section):
     annotations: tuple[AnnotationSection, ...] = ()
     """What people should know about certain times; it stands in the messages about them."""
     holidays: tuple[str, ...] = ()
-    """Countries (US, DE-BY) and dates (2013-12-24) that are no ordinary days."""
+    """Countries (US, DE-BY) and dates (2013-12-24) whose windows are compared with training's holidays alone."""
     false_alerts_per_month: float = Field(0.5, gt=0, le=30)
     """Budget of messages without a cause, per model and month."""
     checks: Mapping[str, CheckOptions] = Field(default_factory=dict)
@@ -161,11 +162,15 @@ class ModelSection(Section):
     @classmethod
     def _known_holidays(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for position, item in enumerate(value):
-            if not re.fullmatch(r"[A-Z]{2}(-[A-Z0-9]{1,3})?", item):
-                try:
-                    date.fromisoformat(item)
-                except ValueError as error:
-                    raise refusal("must be a country such as US or a date such as 2013-12-24", position) from error
+            if re.fullmatch(r"[A-Z]{2}(-[A-Z0-9]{1,3})?", item):
+                if problem := fault(item):
+                    raise refusal(problem, position)
+                continue
+            try:
+                if date.fromisoformat(item).isoformat() != item:
+                    raise ValueError(item)
+            except ValueError as error:
+                raise refusal("must be a country such as US or a date such as 2013-12-24", position) from error
         return value
 
     @classmethod
@@ -234,6 +239,11 @@ class ModelSection(Section):
         if isinstance(self.window, CalendarSection):
             return WindowSpec(calendar=self.window.calendar, timezone=self.window.timezone)
         return WindowSpec(width=self.window, step=self.every)
+
+    def holiday_dates(self, since: datetime, until: datetime) -> frozenset[str]:
+        """Return the local dates (ISO) of the holidays in all years that a span of time touches."""
+        zone = self.window_spec().zone
+        return dates_of(self.holidays, since.astimezone(zone).year, until.astimezone(zone).year)
 
     def budget(self) -> Budget:
         """Return how many false alerts this model may send, per month and decision."""

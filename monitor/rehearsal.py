@@ -12,7 +12,7 @@ from monitor.memo import per_reference
 from monitor.panel import MATERIALITY, Panel, outside_range
 from monitor.reference import Reference
 from monitor.source import Floats
-from monitor.statistic import null_model
+from monitor.statistic import null_model, on_holidays
 from monitor.stats.calibration import calibrate
 
 FEWEST_BLOCKS, MOST_BLOCKS = 3, 16
@@ -22,14 +22,15 @@ LOWEST = 0.01  # of the nominal level: below it a monitor would see nothing
 
 
 @per_reference
-def rehearse(reference: Reference, materiality: float) -> Floats:
+def rehearse(reference: Reference, materiality: float, holidays: frozenset[str]) -> Floats:
     """Return the smallest p-value of each window of training that is judged by the others, 0 outside their range.
 
     One week of windows after the other (or an eighth, where training has no weeks) is left out and judged; of long
     trainings sixteen of them, evenly spread. ``materiality`` is that of the panel, 0 turns it off for shares too. Empty
-    where fewer than three blocks make it unmeasurable.
+    where fewer than three blocks make it unmeasurable. Windows on ``holidays`` take no part.
     """
-    null = null_model(reference)
+    null = null_model(reference, holidays)
+    special = on_holidays(reference, holidays)
     names = [column.name for column in reference.layout.columns if column.clock is None]
     panel = Panel.of(null, names, materiality)
     if materiality <= 0:
@@ -48,30 +49,38 @@ def rehearse(reference: Reference, materiality: float) -> Floats:
         inside = block != left_out
         fitted = calibrate(null.theta[inside], null.n[inside], unit, null.slots[inside], null.seasons, row)
         low, high = lows[inside].min(axis=0), highs[inside].max(axis=0)
-        for t in np.flatnonzero(~inside).tolist():
+        for t in np.flatnonzero(~inside & ~special).tolist():
             outside = outside_range(reference.profiles[t], names, low, high)
             p = panel.judge(fitted, null.theta[t], null.n[t], int(null.slots[t]), 1.0).p_adjusted
             found.append(0.0 if outside.any() else float(np.nanmin(p, initial=1.0)))
     return np.array(found)
 
 
-def level_of(reference: Reference, q: float, *, materiality: float = MATERIALITY) -> float:
+def level_of(
+    reference: Reference, q: float, *, materiality: float = MATERIALITY, holidays: frozenset[str] = frozenset()
+) -> float:
     """Return the level at which the fast path flags a share q of training's windows, at most q itself.
 
     Where natural variation is heavier than any tail that is believed, or training wanders from month to month, p-values
     are smaller than they should be; at q more windows would be flagged than the budget has. See ``level_at``.
     """
-    p = rehearse(reference, materiality)
+    p = rehearse(reference, materiality, holidays)
     return level_at(p, q) if len(p) else q
 
 
-def achieved_rate(reference: Reference, budget: Budget, *, materiality: float = MATERIALITY) -> float:
+def achieved_rate(
+    reference: Reference,
+    budget: Budget,
+    *,
+    materiality: float = MATERIALITY,
+    holidays: frozenset[str] = frozenset(),
+) -> float:
     """Return the share of training windows that the fast path would flag when calibrated on the others.
 
     It is judged at ``level_of``; compare with the nominal ``budget.q``. NaN where it is unmeasurable; below 28 windows
     it says little.
     """
-    p = rehearse(reference, materiality)
+    p = rehearse(reference, materiality, holidays)
     return rate_at(p, level_at(p, budget.q)) if len(p) else math.nan
 
 

@@ -8,7 +8,7 @@ multiplications each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 
@@ -19,9 +19,10 @@ from monitor.memo import per_reference
 from monitor.outcome import OutcomeLayout, OutcomeProfile, Task
 from monitor.profile import Profile
 from monitor.reference import SCORE, Reference
-from monitor.source import Floats, Ints
+from monitor.source import Bools, Floats, Ints
 from monitor.stats.calibration import Calibration, RowShape, calibrate
 from monitor.stats.neyman import components, order_for
+from monitor.stats.occasion import occasional
 from monitor.window import Window
 
 VOLUME = ""  # subject of the volume: no column is called so
@@ -371,27 +372,55 @@ class LabelNull:
     calibration: Calibration
 
 
+def on_holidays(reference: Reference, holidays: frozenset[str]) -> Bools:
+    """Return which training windows lie on a holiday."""
+    spec, known = reference.spec, holidays if reference.timeline else frozenset()
+    return np.array([spec.is_holiday(window, known) for window in reference.windows], np.bool_)
+
+
+def null_model(reference: Reference, holidays: frozenset[str] = frozenset(), *, on_holiday: bool = False) -> NullModel:
+    """Return the null model of a reference, for windows on its holidays or for all others."""
+    return _null_models(reference, holidays)[on_holiday]
+
+
 @per_reference
-def null_model(reference: Reference) -> NullModel:
-    """Return the null model of a reference."""
+def _null_models(reference: Reference, holidays: frozenset[str]) -> tuple[NullModel, NullModel]:
+    """Return the null models of ordinary windows and of holidays; each sees only its own windows of training."""
     statistics = statistics_of(reference)
     pairs = [statistics.values(profile) for profile in reference.profiles]
     theta, n = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
     slots, seasons = training_slots(reference)
-    return NullModel(
+    special, zero = on_holidays(reference, holidays), np.zeros(len(theta), np.int64)
+    ordinary = np.where(special[:, None], np.nan, theta)
+    usual = NullModel(
         statistics=statistics,
-        theta=theta,
+        theta=ordinary,
         n=n,
         slots=slots,
         seasons=seasons,
-        season=calibrate(theta, n, statistics.unit, slots, seasons, statistics.row),
-        flat=calibrate(theta, n, statistics.unit, np.zeros(len(theta), np.int64)),
+        season=calibrate(ordinary, n, statistics.unit, slots, seasons, statistics.row),
+        flat=calibrate(ordinary, n, statistics.unit, zero),
+    )
+    return usual, replace(
+        usual,
+        theta=theta[special],
+        n=n[special],
+        slots=slots[special],
+        season=occasional(usual.season, theta[special], n[special], slots[special]),
+        flat=occasional(usual.flat, theta[special], n[special], zero[special]),
     )
 
 
-@per_reference
-def label_null(reference: Reference) -> LabelNull | None:
+def label_null(
+    reference: Reference, holidays: frozenset[str] = frozenset(), *, on_holiday: bool = False
+) -> LabelNull | None:
     """Return the null model of the labels, or None where the reference has no outcomes."""
+    found = _label_nulls(reference, holidays)
+    return None if found is None else found[on_holiday]
+
+
+@per_reference
+def _label_nulls(reference: Reference, holidays: frozenset[str]) -> tuple[LabelNull, LabelNull] | None:
     layout, total = reference.outcome_layout, reference.outcome_total
     if layout is None or total is None or not total.labelled:
         return None
@@ -402,8 +431,15 @@ def label_null(reference: Reference) -> LabelNull | None:
     else:
         unit = np.maximum(share * (1 - share), 1 / total.labelled)
         names = ("positive share",) if layout.task is Task.BINARY else tuple(f"share of {c}" for c in layout.classes)
+    with_labels = np.array([outcome is not None for outcome in reference.outcomes], np.bool_)
     known = [outcome for outcome in reference.outcomes if outcome is not None]
+    special = on_holidays(reference, holidays)[with_labels]
     theta = np.array([label_theta(layout, outcome) for outcome in known])
     n = np.array([[outcome.labelled] * theta.shape[1] for outcome in known], np.float64)
-    calibration = calibrate(theta, n, unit, np.zeros(len(known), np.int64))
-    return LabelNull(names=names, spread=np.sqrt(unit), calibration=calibration)
+    zero = np.zeros(len(known), np.int64)
+    usual = calibrate(np.where(special[:, None], np.nan, theta), n, unit, zero)
+    holiday = occasional(usual, theta[special], n[special], zero[special])
+    return (
+        LabelNull(names=names, spread=np.sqrt(unit), calibration=usual),
+        LabelNull(names=names, spread=np.sqrt(unit), calibration=holiday),
+    )

@@ -112,6 +112,7 @@ class Replayer:
                 budget=Budget(decisions_per_month=stream.per_month),
                 costs=stream.costs,
                 upstreams=stream.upstreams,
+                holidays=stream.holidays,
                 maybe_reference=self.reference,
                 maybe_current=self.inputs[i] if stage is Stage.INPUTS else None,
                 maybe_outcome=self.outcomes[i] if stage is Stage.OUTCOMES else None,

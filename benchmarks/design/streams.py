@@ -48,6 +48,7 @@ class Stream:
     labels: tuple[str, ...] | None = None
     """How windows are called, where the clock is none."""
     label_lag: int = 0
+    holidays: frozenset[str] = frozenset()
     """Windows until labels are known."""
 
     def label(self, start: datetime) -> str:

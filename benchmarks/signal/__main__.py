@@ -156,8 +156,9 @@ Ten features from latent normal values (four normal, two log-normal, one mostly 
 values), a score and labels. Training has 56 daily windows (hours: 336), production 300 (drifts: 100, it begins in the
 41st). *Varying* windows have a weekend (.15 sd in half of the features) and AR(1) effects (sd .04, ρ = .6). Sizes
 are in standard deviations of single rows. Messages go through `monitor.decision.decide` with the checks drift, sudden,
-quality and performance, labels known at once; *holidays* are not told to the monitor. A delay of *–* means that it was
-never seen. Benign drift is to be flagged, never told; correlation alone is what the method cannot see.
+quality and performance, labels known at once; *holidays* are told to the monitor in the line that
+says so, as a configuration would. A delay of *–* means that it was never seen. Benign drift is to be
+flagged, never told; correlation alone is what the method cannot see.
 
 The quick form has one to ten seeds in a cell; its intervals say how little that proves. Real streams:
 `python -m benchmarks.signal real`.

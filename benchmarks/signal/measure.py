@@ -63,7 +63,8 @@ def fast_rates(name: str, n: int, seeds: Iterable[int]) -> Rate:
         windows += len(verdicts)
         flagged += sum(bool(v.flagged.any()) for v in verdicts)
         budget = Budget(per_month=2 * Q * 30, decisions_per_month=30)
-        achieved.append(achieved_rate(watched.reference, budget, materiality=0.0))
+        dates = watched.world.dates
+        achieved.append(achieved_rate(watched.reference, budget, materiality=0.0, holidays=dates))
     return Rate(windows=windows, flagged=flagged, achieved=float(np.nanmean(achieved)))
 
 
@@ -133,7 +134,7 @@ def _probe(watched: Watched) -> tuple[int, int]:
     world, reference = watched.world, watched.reference
     null_, found, trials = null_model(reference), 0, 0
     panel, verdicts = judge_all(watched, Q, 0.05)
-    level = level_of(reference, Q)
+    level = level_of(reference, Q, holidays=world.dates)
     pieces = world.parts(most=1)
     next(pieces)
     for first, _, batch, _ in pieces:

@@ -45,6 +45,7 @@ class Watched:
             per_month=world.per_month,
             upstreams=UPSTREAMS,
             threshold=0.5,
+            holidays=world.dates,
         )
 
 
@@ -92,15 +93,17 @@ def decide_all(watched: Watched) -> Replay:
 
 def judge_all(watched: Watched, q: float, materiality: float) -> tuple[Panel, list[Verdicts]]:
     """Return the fast path's verdicts on all windows at nominal rate q; materiality 0 turns the floor off."""
-    null = null_model(watched.reference)
+    dates = watched.world.dates
+    nulls = [null_model(watched.reference, dates, on_holiday=on) for on in (False, True)]
     names = [column.name for column in watched.reference.layout.columns if column.clock is None]
-    panel = Panel.of(null, names, materiality)
+    panel = Panel.of(nulls[0], names, materiality)
     if materiality == 0:
         panel = replace(panel, materiality=np.zeros(len(panel.materiality)))
-    level = level_of(watched.reference, q, materiality=materiality)
+    level = level_of(watched.reference, q, materiality=materiality, holidays=dates)
     spec, windows = watched.world.spec, watched.world.windows[watched.world.trained :]
     verdicts = []
     for window, profile in zip(windows, watched.inputs, strict=True):
+        null = nulls[spec.is_holiday(window, dates)]
         theta, n = null.statistics.values(profile)
         verdicts.append(panel.judge(null.season, theta, n, spec.slot(window), level))
     return panel, verdicts

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import expit, stdtrit
 from scipy.stats import norm
 
-from monitor.source import Batch, CategoryValues, Floats, Ints, NumericValues, Values
+from monitor.source import Batch, Bools, CategoryValues, Floats, Ints, NumericValues, Values
 from monitor.window import CalendarUnit, Window, WindowSpec
 
 EPOCH = datetime(2001, 1, 1, tzinfo=UTC)  # a Monday
@@ -74,6 +74,9 @@ class World:
     cluster: int = 1
     """Rows that share one value of half of the features."""
     holidays: bool = False
+    """One day in thirty is shifted by half a standard deviation in half of the features."""
+    told: bool = False
+    """The monitor knows which."""
     drift: Drift | None = None
     seed: int = 0
 
@@ -100,8 +103,16 @@ class World:
     def months(self) -> float:
         return self.production / self.per_month
 
-    def effects(self, rng: np.random.Generator) -> Floats:
-        """Return every window's effect on every feature, shape (windows, features)."""
+    @property
+    def dates(self) -> frozenset[str]:
+        """The holidays that the monitor is told of."""
+        if not self.told:
+            return frozenset()
+        _, holiday = self.effects(np.random.default_rng([self.seed, self.n]))
+        return frozenset(w.start.date().isoformat() for w, on in zip(self.windows, holiday, strict=True) if on)
+
+    def effects(self, rng: np.random.Generator) -> tuple[Floats, Bools]:
+        """Return every window's effect on every feature, shape (windows, features), and which are holidays."""
         T, F = self.trained + self.production, len(FEATURES)
         shape = (T + 50, F)
         noise = stdtrit(3, rng.random(shape)) / np.sqrt(3) if self.tails else rng.standard_normal(shape)
@@ -115,9 +126,9 @@ class World:
         half = np.arange(F) % 2 == 0
         effect += self.weekend * np.outer(t % 7 >= 5, half)
         effect += self.hourly * np.outer(np.sin(2 * np.pi * t / 24), half)
-        if self.holidays:
-            effect += 0.5 * np.outer(rng.random(T) < 1 / 30, half)
-        return effect
+        holiday = rng.random(T) < 1 / 30 if self.holidays else np.zeros(T, np.bool_)
+        effect += 0.5 * np.outer(holiday, half)
+        return effect, holiday
 
     def sizes(self, rng: np.random.Generator) -> Ints:
         """Return every window's rows."""
@@ -133,7 +144,7 @@ class World:
         The first piece is all of training.
         """
         rng = np.random.default_rng([self.seed, self.n])
-        effects, sizes = self.effects(rng), self.sizes(rng)
+        (effects, _), sizes = self.effects(rng), self.sizes(rng)
         T = self.trained + self.production
         yield 0, self.trained, *self._rows(0, self.trained, effects, sizes, rng)
         step = max(1, most // int(sizes.max()))
@@ -230,6 +241,7 @@ NULLS: dict[str, dict[str, object]] = {
     "clustered rows": {**VARYING, "cluster": 20},
     "heavy tails": {"natural": 0.08, "weekend": 0.15, "tails": True},
     "holidays": {**VARYING, "holidays": True},
+    "holidays told": {**VARYING, "holidays": True, "told": True},
 }
 DRIFTS = (
     Drift(kind="mean", size=0.1),

@@ -30,7 +30,17 @@ from monitor.panel import MATERIALITY, Panel, Verdicts, outside_range
 from monitor.reference import ENOUGH_WINDOWS, SCORE, Reference
 from monitor.rehearsal import level_of
 from monitor.source import Floats
-from monitor.statistic import NullModel, Statistic, StatisticKind, label_null, label_theta, null_model, slot_of
+from monitor.statistic import (
+    NullModel,
+    Statistic,
+    StatisticKind,
+    label_null,
+    label_theta,
+    null_model,
+    on_holidays,
+    slot_of,
+)
+from monitor.stats.calibration import FEWEST
 from monitor.stats.eprocess import OVER, Detector, advance, dead_zone
 from monitor.trial import has_latched_alert, try_alone
 
@@ -38,6 +48,7 @@ PROBABILITY_MATERIALITY = 0.02
 VALUE_MATERIALITY = 0.15  # of a regression's score, in standard deviations of the score
 LABEL_MATERIALITY = 0.03  # of a share; a regression's mean label: five times that, in standard deviations
 SIGNED = frozenset({"location", "rank", "rest"})  # statistics of a column whose sign means more or less
+UNKNOWN_SLOT = "unknown slot, not compared"
 TOO_FEW = "training has too few windows to know how it varies"
 
 DISTANCES: Mapping[str, str] = {
@@ -111,14 +122,14 @@ class Drift:
     ) -> tuple[list[Finding], list[ColumnStatistics], dict[str, Any]]:
         """Return findings and distances of all columns, and the memory of their slow path."""
         reference, current = evidence.reference, evidence.current
-        null = null_model(reference)
+        null = null_model(reference, evidence.holidays, on_holiday=evidence.is_holiday)
         names = [column.name for column in reference.layout.columns if column.clock is None]
         place = {name: j for j, name in enumerate(names)}
         panel = Panel.of(null, names, self.materiality)
         theta, n = null.statistics.values(current)
         outside = outside_range(current, names, reference.total.lows, reference.total.highs)
         slot = slot_of(reference, evidence.window)
-        level = level_of(reference, evidence.budget.q, materiality=self.materiality)
+        level = level_of(reference, evidence.budget.q, materiality=self.materiality, holidays=evidence.holidays)
         verdicts = panel.judge(null.season, theta, n, slot, level, outside)
         slow = advance(
             Detector.from_json(memory.get("detector"), len(panel.lasting), len(names)),
@@ -165,9 +176,9 @@ class Drift:
                     impact=impact,
                     n_current=view.count,
                     n_reference=trained.count,
-                    details=_details(reference),
+                    details=_details(evidence),
                 )
-                finding = _fast(head, panel, j, verdicts, theta[panel.places], reference)
+                finding = _fast(head, panel, j, verdicts, theta[panel.places], evidence)
                 if column.name in compared:
                     finding, *others = compared[column.name].findings(finding, evidence, since.get(column.name))
                     findings += [finding, *others]
@@ -258,18 +269,18 @@ class Drift:
                 )
 
 
-def _fast(head: Finding, panel: Panel, j: int, verdicts: Verdicts, theta: Floats, reference: Reference) -> Finding:
+def _fast(head: Finding, panel: Panel, j: int, verdicts: Verdicts, theta: Floats, evidence: Evidence) -> Finding:
     """Return the finding of one column in this window alone."""
     name, main, at = head.subject, panel.main(j), int(verdicts.chosen[j])
     if verdicts.outside[j]:
-        head = _outside(head, reference)
+        head = _outside(head, evidence)
     if not math.isfinite(verdicts.p[j]):
         if not head.n_current:
             reason, why = "no usable rows", "no row of the window has a usable value"
         elif main < 0:
             reason, why = "no statistics", "training has too few usable rows of it in a window"
         else:
-            reason, why = "not calibrated", TOO_FEW
+            reason, why = _unknown_slot(evidence)
         if verdicts.outside[j]:
             return head
         return replace(head, verdict=Verdict.INCONCLUSIVE, reason=reason, message=f"{name} cannot be judged: {why}")
@@ -287,7 +298,7 @@ def _fast(head: Finding, panel: Panel, j: int, verdicts: Verdicts, theta: Floats
         statistic=statistic.name,
         verdict=Verdict.WARNING if flagged else Verdict.OK,
         message=f"{name}: {_what(statistic)} {_size(statistic, effect)} training (flagged from {unit}; "
-        f"{head.n_current} rows){_calibrating(reference)}"
+        f"{head.n_current} rows){_calibrating(evidence)}"
         if flagged and not verdicts.outside[j]
         else head.message,
         value=float(theta[at]),
@@ -338,14 +349,14 @@ def _suspect(evidence: Evidence) -> frozenset[str]:
     return frozenset((evidence.memories.get("sudden") or {}).get("sources", {}))
 
 
-def _outside(head: Finding, reference: Reference) -> Finding:
+def _outside(head: Finding, evidence: Evidence) -> Finding:
     """Return the finding of a column whose rows all lie beyond training's range: flagged, whatever else is known."""
-    trained = reference.total.columns[head.subject]
+    trained = evidence.reference.total.columns[head.subject]
     return replace(
         head,
         verdict=Verdict.WARNING,
         message=f"{head.subject}: each of its {head.n_current} values lies outside the range of training, "
-        f"{trained.minimum:.3g} to {trained.maximum:.3g}{_calibrating(reference)}",
+        f"{trained.minimum:.3g} to {trained.maximum:.3g}{_calibrating(evidence)}",
     )
 
 
@@ -380,7 +391,7 @@ def _slow(
             direction=int(np.sign(effect)) if statistic.name in SIGNED else 0,
             began_at=began.began,
             details={**head.details, "began": began.to_json()},
-            message=f"{head.subject}: {shift}{_calibrating(evidence.reference)}",
+            message=f"{head.subject}: {shift}{_calibrating(evidence)}",
         )
     elif closed or has_latched_alert(evidence, head.family):
         yield replace(head, statistic="lasting shift", verdict=Verdict.OK, latched=True, reason="the shift is over")
@@ -391,7 +402,7 @@ def _score(evidence: Evidence, memory: Mapping[str, Any]) -> tuple[list[Finding]
     reference, current = evidence.reference, evidence.current
     if SCORE not in reference.layout.index:
         return [], {}, False
-    null = null_model(reference)
+    null = null_model(reference, evidence.holidays, on_holiday=evidence.is_holiday)
     place = null.statistics.score
     trained, view = reference.total.columns[SCORE], current.columns[SCORE]
     head = Finding(
@@ -405,7 +416,7 @@ def _score(evidence: Evidence, memory: Mapping[str, Any]) -> tuple[list[Finding]
         cause=Cause.DRIFT,
         n_current=view.count,
         n_reference=trained.count,
-        details=_details(reference),
+        details=_details(evidence),
     )
     trial, why = None, "no row of the window has a score"
     spread = math.sqrt(trained.variance) if trained.count else 0.0
@@ -416,12 +427,12 @@ def _score(evidence: Evidence, memory: Mapping[str, Any]) -> tuple[list[Finding]
         theta, n = null.statistics.values(current)
         trial, why = (
             try_alone(null.flat, place, theta, n, materiality=materiality, evidence=evidence, memory=memory),
-            TOO_FEW,
+            _unknown_slot(evidence)[1],
         )
     if trial is None:
         message = f"the score cannot be judged: {why}"
         return [replace(head, verdict=Verdict.INCONCLUSIVE, reason=why, message=message)], memory, False
-    rows = f"{view.count} rows{_calibrating(reference)}"
+    rows = f"{view.count} rows{_calibrating(evidence)}"
     findings = list(trial.findings(head, evidence, name="the mean score", rows=rows, spread=spread))
     return findings, trial.memory, abs(trial.smoothed) >= trial.materiality
 
@@ -429,7 +440,11 @@ def _score(evidence: Evidence, memory: Mapping[str, Any]) -> tuple[list[Finding]
 def _labels(evidence: Evidence) -> Judgement:
     """Judge the labels themselves: a base rate that moves is information, not an alarm."""
     reference, outcome = evidence.reference, evidence.outcome
-    null, layout, total = label_null(reference), reference.outcome_layout, reference.outcome_total
+    null, layout, total = (
+        label_null(reference, evidence.holidays, on_holiday=evidence.is_holiday),
+        reference.outcome_layout,
+        reference.outcome_total,
+    )
     if null is None or layout is None or total is None:
         return Judgement()
     memory = _memory(evidence)
@@ -448,7 +463,7 @@ def _labels(evidence: Evidence) -> Judgement:
             cause=Cause.DRIFT,
             n_current=outcome.labelled,
             n_reference=total.labelled,
-            details=_details(reference),
+            details=_details(evidence),
         )
         regression = reference.task is Task.REGRESSION
         spread = float(null.spread[i])
@@ -464,13 +479,13 @@ def _labels(evidence: Evidence) -> Judgement:
         )
         if trial is None:
             kept[name] = memory.get(name, {})
-            why = TOO_FEW if outcome.labelled else "no label has matured"
+            why = _unknown_slot(evidence)[1] if outcome.labelled else "no label has matured"
             message = f"the labels cannot be judged: {why}"
             findings.append(replace(head, verdict=Verdict.INCONCLUSIVE, reason=why, message=message))
             continue
         kept[name] = trial.memory
         words = "the mean label" if regression else f"the labels' {name}"
-        rows = f"{outcome.labelled} labels{_calibrating(reference)}"
+        rows = f"{outcome.labelled} labels{_calibrating(evidence)}"
         findings += trial.findings(head, evidence, name=words, rows=rows, spread=spread)
     return Judgement(findings=findings, memory=kept)
 
@@ -481,16 +496,29 @@ def _memory(evidence: Evidence) -> Mapping[str, Any]:
     return memory if memory.get("reference") == evidence.reference.id else {}
 
 
-def _details(reference: Reference) -> dict[str, Any]:
-    return {"calibrating": True} if reference.calibrating else {}
+def _unknown_slot(evidence: Evidence) -> tuple[str, str]:
+    """Return reason and words for a statistic with which nothing in training can be compared."""
+    if not evidence.is_holiday:
+        return "not calibrated", TOO_FEW
+    found = int(on_holidays(evidence.reference, evidence.holidays).sum())
+    had = f"{found} windows on one" if found > 1 else "one window on one" if found else "none"
+    return UNKNOWN_SLOT, f"the window lies on a holiday and training had {had}, fewer than {FEWEST}"
 
 
-def _calibrating(reference: Reference) -> str:
+def _details(evidence: Evidence) -> dict[str, Any]:
+    return ({"calibrating": True} if evidence.reference.calibrating else {}) | (
+        {"slot": "holiday"} if evidence.is_holiday else {}
+    )
+
+
+def _calibrating(evidence: Evidence) -> str:
+    reference = evidence.reference
+    holiday = "; a holiday, compared with those of training" if evidence.is_holiday else ""
     if not reference.calibrating:
-        return ""
+        return holiday
     if not reference.timeline:
-        return "; calibrating: training has no time line"
-    return f"; calibrating: training has {len(reference.windows)} of {ENOUGH_WINDOWS} windows"
+        return f"{holiday}; calibrating: training has no time line"
+    return f"{holiday}; calibrating: training has {len(reference.windows)} of {ENOUGH_WINDOWS} windows"
 
 
 def _what(statistic: Statistic) -> str:

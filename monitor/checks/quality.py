@@ -21,7 +21,7 @@ from monitor.check import (
     register,
 )
 from monitor.column import CategoricalColumn, Column
-from monitor.habit import usual_shares
+from monitor.habit import empty_holidays, usual_shares
 from monitor.novelty import can_be_new, is_constant, records
 from monitor.profile import ColumnProfile
 from monitor.reference import Reference
@@ -260,7 +260,7 @@ def _schema(evidence: Evidence) -> Finding:
 def _volume(evidence: Evidence) -> Finding:
     """Return the finding on the number of rows: none at all is critical unless such windows are ordinary."""
     reference, rows = evidence.reference, evidence.current.rows
-    null = null_model(reference)
+    null = null_model(reference, evidence.holidays, on_holiday=evidence.is_holiday)
     slot = slot_of(reference, evidence.window)
     place = null.statistics.volume
     usual = float(np.exp(null.season.mean[slot, place]))
@@ -280,6 +280,11 @@ def _volume(evidence: Evidence) -> Finding:
     )
     if not rows:
         empty = usual_shares(reference).empty[slot]
+        if evidence.is_holiday:
+            empty = empty_holidays(reference, evidence.holidays)
+            if np.isnan(empty):
+                message = "not one row, and training has no holiday to compare this one with"
+                return replace(head, verdict=Verdict.INCONCLUSIVE, reason="unknown slot, not compared", message=message)
         if empty >= EMPTY_HABIT:
             return replace(head, reason="empty as often in training", message="")
         expected = f"about {usual:.0f} were expected" if np.isfinite(usual) else "training had some in every window"
@@ -298,8 +303,9 @@ def _volume(evidence: Evidence) -> Finding:
         return replace(
             head,
             verdict=Verdict.INCONCLUSIVE,
-            reason="not calibrated",
-            message="the number of rows cannot be judged: training has too few windows to know how it varies",
+            reason="unknown slot, not compared" if evidence.is_holiday else "not calibrated",
+            message="the number of rows cannot be judged: training has too few "
+            f"{'holidays' if evidence.is_holiday else 'windows'} to know how it varies",
         )
     q = evidence.budget.q
     p_value, effect = float(null.season.p_of(z, n)[place]), float(null.season.deviation(theta, slot)[place])

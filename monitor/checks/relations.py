@@ -15,9 +15,10 @@ from monitor.profile import Profile
 from monitor.reference import Reference
 from monitor.relation import MOMENTS, Relation
 from monitor.source import Floats
-from monitor.statistic import slot_of, training_slots
+from monitor.statistic import on_holidays, slot_of, training_slots
 from monitor.stats.calibration import Calibration, RowShape, calibrate
 from monitor.stats.multiplicity import adjusted
+from monitor.stats.occasion import occasional
 
 STATISTICS = ("spread", "slope")
 FEWEST_ROWS = 30
@@ -47,9 +48,10 @@ class Relations:
         """Judge every pair of one window; nothing is remembered."""
         reference, current = evidence.reference, evidence.current
         pairs = reference.layout.relations
-        calibration = _calibration(reference) if pairs else None
-        if calibration is None:
+        calibrations = _calibrations(reference, evidence.holidays) if pairs else None
+        if calibrations is None:
             return Judgement()
+        calibration = calibrations[evidence.is_holiday]
         theta, n = _values(current)
         slot = slot_of(reference, evidence.window)
         z = calibration.z(theta, n, slot)
@@ -70,6 +72,7 @@ class Relations:
                 if statistic == "spread" and not relation.held:
                     continue  # it is the variance of one column, which has a statistic of its own
                 known = math.isfinite(p[at])
+                why = "too few rows" if n[at] < FEWEST_ROWS or not evidence.is_holiday else "unknown slot, not compared"
                 findings.append(
                     Finding(
                         check="relations",
@@ -77,7 +80,7 @@ class Relations:
                         subject=relation.name,
                         statistic=statistic,
                         verdict=(Verdict.WARNING if flagged[at] else Verdict.OK) if known else Verdict.INCONCLUSIVE,
-                        reason="" if known else "too few rows",
+                        reason="" if known else why,
                         message=_message(relation, statistic, float(deviation[at]), int(n[at])) if flagged[at] else "",
                         family=f"relation:{relation.name}",
                         cause=Cause.DATA if relation.held else Cause.DRIFT,
@@ -130,8 +133,11 @@ def _shapes(pairs: Sequence[Relation]) -> Floats:
 
 
 @per_reference
-def _calibration(reference: Reference) -> Calibration | None:
-    """Return what the pairs do when nothing is wrong; None where training has too few windows to know."""
+def _calibrations(reference: Reference, holidays: frozenset[str]) -> tuple[Calibration, Calibration] | None:
+    """Return what the pairs do when nothing is wrong, on ordinary days and on holidays.
+
+    None where training has too few windows to know.
+    """
     known = [_values(profile) for profile in reference.profiles]
     theta, n = np.array([pair[0] for pair in known]), np.array([pair[1] for pair in known])
     if len(theta) < FEWEST_WINDOWS:
@@ -139,4 +145,7 @@ def _calibration(reference: Reference) -> Calibration | None:
     shapes = _shapes(reference.layout.relations)
     slots, seasons = training_slots(reference)
     row = RowShape(skewness=shapes[:, 1], kurtosis=shapes[:, 2])
-    return calibrate(theta, n, shapes[:, 0], slots, seasons, row)
+    special = on_holidays(reference, holidays)
+    ordinary = np.where(special[:, None], np.nan, theta)
+    usual = calibrate(ordinary, n, shapes[:, 0], slots, seasons, row)
+    return usual, occasional(usual, theta[special], n[special], slots[special])

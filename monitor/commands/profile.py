@@ -105,6 +105,7 @@ def train_model(
 def store_training(installation: Installation, watched: Monitored, training: Training, *, moment: datetime) -> None:
     """Store the profile and say what it is worth."""
     from monitor import store
+    from monitor.evaluation import holidays_of
     from monitor.rehearsal import achieved_rate, level_of
 
     reference = training.reference
@@ -149,9 +150,10 @@ def store_training(installation: Installation, watched: Monitored, training: Tra
             f"Large: every process that evaluates holds {windows} windows of {len(reference.features)} features in "
             f"{memory / 1e6:,.0f} MB; longer windows, fewer features or a shorter training time take less."
         )
-    rate = achieved_rate(reference, watched.budget)
+    holidays = holidays_of(watched, reference, reference.windows[-1])
+    rate = achieved_rate(reference, watched.budget, holidays=holidays)
     if math.isfinite(rate):
         nominal = watched.budget.q
-        level = level_of(reference, nominal)
+        level = level_of(reference, nominal, holidays=holidays)
         kept = f", at a level of {level:.2g} instead of {nominal:.2g}" if level < nominal else ""
         say(f"Feature flags inside training: {rate:.2%} of windows (nominal {nominal:.2%}{kept}); digest only.")

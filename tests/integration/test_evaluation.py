@@ -288,3 +288,24 @@ def test_an_acknowledgement_during_an_evaluation_is_kept(installation: Installat
     evaluate(installation, interrupted, found, now=NOW)
     firing = "SELECT DISTINCT acknowledged_by FROM monitor.alert WHERE state = 'firing'"
     assert ask(installation, firing) == ["ada"]
+
+
+@pytest.mark.parametrize("holidays", ["[2013-04-01]", "[GB-ENG, US]"])  # Easter Monday of 2013, by date and by country
+def test_a_holiday_that_training_did_not_see_opens_nothing(tmp_path: Path, database: Database, holidays: str) -> None:
+    more = f"checks: {{drift: {{notify: message}}}}\n    holidays: {holidays}"
+    with installed(write_config(tmp_path, database, more=more, rest=CHANNEL)) as installation:
+        log_rows(installation)
+        train(installation, mean=2.0)
+        evaluated(installation)
+        query = "SELECT verdict, reason FROM monitor.finding_history WHERE check_name = 'drift' AND subject = 'x'"
+        assert ask(installation, query) == [("inconclusive", "unknown slot, not compared")]
+        assert ask(installation, FIRING) == [0]
+
+
+def test_the_same_day_opens_an_alert_where_it_is_no_holiday(tmp_path: Path, database: Database) -> None:
+    more = "checks: {drift: {notify: message}}\n    holidays: [2013-04-02]"
+    with installed(write_config(tmp_path, database, more=more, rest=CHANNEL)) as installation:
+        log_rows(installation)
+        train(installation, mean=2.0)
+        evaluated(installation)
+        assert ask(installation, FIRING) != [0]

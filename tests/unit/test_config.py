@@ -244,6 +244,9 @@ SOURCE = (*MODEL, "source")
         ((*MODEL, "window", "timezone"), "America/NewYork", 'no known time zone; did you mean "America/New_York"?'),
         ((*MODEL, "every"), "1h", "every does not go with a calendar window"),
         ((*MODEL, "catch_up"), "some", 'catch_up is "some" but must be all or latest or none'),
+        ((*MODEL, "holidays", 0), "UX", 'holidays[0] is "UX", which is no country whose holidays are known'),
+        ((*MODEL, "holidays", 0), "DE-XX", "is no part of DE whose holidays are known; known are BB, BE, BW, BY"),
+        ((*MODEL, "holidays", 0), "20131224", 'is "20131224" but must be a country such as US or a date'),
         ((*MODEL, "holidays", 0), "USA", 'holidays[0] is "USA" but must be a country such as US or a date'),
         ((*MODEL, "false_alerts_per_month"), 0, "is 0 but must be greater than 0"),
         ((*MODEL, "active", "until"), "2012-01-01", "active.until is"),
@@ -449,6 +452,22 @@ def test_an_added_channel_takes_the_fields_of_its_class(folder: Path) -> None:
     assert config.channels["p"].options() == {"loft": "roof"}
     wrong = complaint(folder, "channels: {p: {type: pigeon, loft: roof, lofft: x}}", **registered)
     assert 'channels.p.lofft is not a known key; did you mean "loft"?' in wrong
+
+
+def test_holidays_are_those_of_the_countries_and_dates_that_are_listed(folder: Path) -> None:
+    model = read(folder, COMPLETE).models["late"]
+    found = model.holiday_dates(datetime(2013, 1, 1, 12, tzinfo=UTC), datetime(2014, 1, 1, 12, tzinfo=UTC))
+    assert {"2013-07-04", "2013-05-17", "2013-12-24", "2014-11-27"} <= found
+    assert "2013-07-05" not in found
+
+
+def test_holidays_of_windows_longer_than_a_day_are_remarked_on(folder: Path) -> None:
+    def said(window: str) -> list[str]:
+        text = COMPLETE.replace("{calendar: day, timezone: America/New_York}", window)
+        return [sentence for sentence in remarks(read(folder, text), {}) if "holidays" in sentence]
+
+    assert said("{calendar: day}") == said("1h") == []
+    assert said("7d") == said("{calendar: week}") != []
 
 
 def test_what_comes_later_is_named_once_and_only_where_it_is_configured(folder: Path) -> None:

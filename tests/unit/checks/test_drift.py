@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from monitor.check import (
     Episode,
     Evidence,
     Finding,
+    Judgement,
     ReferenceKind,
     Severity,
     Stage,
@@ -27,7 +29,7 @@ from monitor.column import NumericColumn
 from monitor.outcome import Task
 from monitor.panel import Panel
 from monitor.profile import Profile
-from monitor.reference import SCORE, build_reference
+from monitor.reference import SCORE, Reference, build_reference
 from monitor.rehearsal import achieved_rate, level_at, rate_at
 from monitor.statistic import StatisticKind, null_model
 from tests.unit.checks.stream import (
@@ -478,3 +480,63 @@ def test_merged_tiles_give_the_statistics_of_the_window() -> None:
     merged = part(slice(0, 250)) + part(slice(250, 600))
     for ours, exact in zip(statistics.values(merged), statistics.values(whole), strict=True):
         np.testing.assert_allclose(ours, exact, rtol=1e-9)
+
+
+FEASTS = (3, 10, 16, 24, 31, 37, 43, 51)  # training's days; in production the 63rd
+
+
+def dates(*days: int) -> frozenset[str]:
+    return frozenset(window_of(day).start.date().isoformat() for day in days)
+
+
+@cache
+def with_feasts(seed: int = 1) -> Reference:
+    """Return a training in which temperatures are 30 degrees higher on feasts."""
+    rows = [day_rows(day, 600, seed) for day in range(56)]
+    for day in FEASTS:
+        rows[day]["temp"] = rows[day]["temp"] + 30
+    return build_reference(batch_of(rows), model="shop", version="1", task=Task.BINARY, spec=SPEC, created_at=FIRST)
+
+
+def on_the_feast(change: Any, *known: int) -> tuple[Finding, Judgement]:
+    judgement = next(run(Drift(), "drift", range(63, 64), change, trained=with_feasts(), holidays=dates(63, *known)))[1]
+    return next(f for f in judgement.findings if f.subject == "temp"), judgement
+
+
+def test_a_holiday_is_compared_with_the_holidays_of_training() -> None:
+    alike, _ = on_the_feast(shifted("temp", 30.0), *FEASTS)
+    assert alike.verdict is Verdict.OK
+    assert alike.details["slot"] == "holiday"
+    unlike, _ = on_the_feast(shifted("temp", -60.0), *FEASTS)
+    assert unlike.verdict is Verdict.WARNING
+    assert "a holiday, compared with those of training" in unlike.message
+
+
+def test_a_holiday_that_training_did_not_see_is_not_compared() -> None:
+    for known in ((), FEASTS[:2]):
+        finding, judgement = on_the_feast(shifted("temp", 20.0), *known)
+        assert (finding.verdict, finding.reason) == (Verdict.INCONCLUSIVE, "unknown slot, not compared")
+        assert f"training had {'2 windows on one' if known else 'none'}, fewer than 3" in finding.message
+        assert not bad(judgement)
+        score = next(f for f in judgement.findings if f.subject == SCORE and f.statistic == "mean")
+        assert score.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_window_outside_the_range_flags_on_an_unknown_holiday_too() -> None:
+    finding, _ = on_the_feast(shifted("temp", 500.0))
+    assert finding.verdict is Verdict.WARNING
+
+
+def test_holidays_of_training_leave_the_other_days_as_sharp_as_without_them() -> None:
+    told = null_model(with_feasts(), dates(*FEASTS)).season
+    untold = null_model(with_feasts()).season
+    statistics = null_model(with_feasts()).statistics
+    place = next(i for i in statistics.of("temp").tolist() if statistics.items[i].name == "location")
+    assert told.natural[place] < untold.natural[place] / 3
+
+
+def test_a_holiday_says_nothing_to_the_slow_path_of_other_days() -> None:
+    """An unknown holiday leaves the evidence of the days before as it was."""
+    days = dict(run(Drift(), "drift", range(62, 64), trained=with_feasts(), holidays=dates(63)))
+    before, after = (days[day].memory["features"]["detector"] for day in (62, 63))
+    assert after["evidence"] == before["evidence"]

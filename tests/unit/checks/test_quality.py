@@ -14,6 +14,7 @@ from monitor.check import Finding, Judgement, Severity, Verdict, checks
 from monitor.checks.quality import Quality
 from monitor.habit import usual_shares
 from monitor.profile import Profile
+from monitor.reference import Reference
 from monitor.source import ColumnFault, NumericValues, Reading
 from tests.unit.checks.stream import (
     SPEC,
@@ -155,6 +156,26 @@ def test_no_data_is_critical() -> None:
     finding = about(on(profiles={56: Profile.empty(reference().layout)}), "volume")
     assert (finding.verdict, finding.severity, finding.direction) == (Verdict.CRITICAL, Severity.CRITICAL, -1)
     assert finding.message == "no data: not one row in Mon 27 May 2024, about 600 were expected"
+
+
+def test_an_empty_holiday_is_judged_by_the_holidays_of_training() -> None:
+    trained, empty = reference(), Profile.empty(reference().layout)
+    keep = [i for i in range(56) if i not in (10, 20, 30)]
+    closed = replace(
+        trained,
+        windows=tuple(trained.windows[i] for i in keep),
+        profiles=tuple(trained.profiles[i] for i in keep),
+        source="closed on three feasts",
+    )
+
+    def judged(known: Reference, *feasts: int) -> Finding:
+        dates = frozenset(window_of(day).start.date().isoformat() for day in (57, *feasts))
+        return about(on(day=57, trained=known, profiles={57: empty}, holidays=dates), "volume")
+
+    assert judged(closed, 10, 20, 30).verdict is Verdict.OK
+    assert judged(trained, 10, 20, 30).verdict is Verdict.CRITICAL
+    unknown = judged(closed)
+    assert (unknown.verdict, unknown.reason) == (Verdict.INCONCLUSIVE, "unknown slot, not compared")
 
 
 def test_an_empty_window_is_ordinary_where_training_had_empty_ones_too() -> None:
