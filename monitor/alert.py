@@ -16,6 +16,7 @@ from monitor.window import DAY
 
 RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 HARM = {Verdict.INCONCLUSIVE: -1, Verdict.OK: 0, Verdict.WARNING: 1, Verdict.CRITICAL: 2}
+UNREPORTED = ("resource", "pipeline", "crowd")  # families, and beginnings of families, that rows say nothing about
 MOST_SUBJECTS = 50  # of one alert; a message names the first ten of them
 
 
@@ -213,6 +214,15 @@ class Identity:
         """SHA-256 in hex of model, role, slice and family; no value, threshold, version or window is in it."""
         parts = [self.model, self.role, self.slice, self.family]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def is_reported(family: str) -> bool:
+    """Return whether a report on the window's rows says more of an alert: on processes and ourselves it would not.
+
+    >>> is_reported("quality:weather"), is_reported("resource:serve"), is_reported("crowd")
+    (True, False, False)
+    """
+    return family.partition(":")[0] not in UNREPORTED
 
 
 def fact_of(finding: Finding) -> dict[str, Any]:

@@ -10,9 +10,13 @@ from uuid import UUID
 
 import psycopg
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
+from monitor.alert import UNREPORTED
 from monitor.tables import alert as alerts
 from monitor.tables import report as reports
+
+DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy declares it
 
 #: Views a person may be shown rows of, with what puts the newest row first.
 NEWEST_FIRST = {
@@ -69,6 +73,28 @@ def rows_of(
 
     ``since`` and ``until`` bound the start of the window, for views that have one.
     """
+    query = _selection(view, limit=limit, since=since, until=until, equal=equal)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def sql_of(
+    view: str, *, limit: int | None = None, since: datetime | None = None, until: datetime | None = None, **equal: Any
+) -> str:
+    """Return the statement of ``rows_of`` with its values written out, as a person may run it.
+
+    >>> print(sql_of("model_status", model="o'hara"))
+    SELECT *
+    FROM monitor.model_status
+    WHERE model = 'o''hara' ORDER BY model
+    """
+    query = _selection(view, limit=limit, since=since, until=until, equal=equal)
+    written = str(query.compile(dialect=DIALECT, compile_kwargs={"literal_binds": True}))
+    return "\n".join(line.strip() for line in written.splitlines())
+
+
+def _selection(
+    view: str, *, limit: int | None, since: datetime | None, until: datetime | None, equal: Mapping[str, Any]
+) -> sa.Select[*tuple[Any, ...]]:
     if view not in NEWEST_FIRST:
         raise ValueError(f"There is no view {view}; there are {', '.join(NEWEST_FIRST)}.")
     query: sa.Select[*tuple[Any, ...]] = sa.select(sa.literal_column("*")).select_from(sa.table(view, schema="monitor"))
@@ -79,8 +105,7 @@ def rows_of(
         query = query.where(sa.column("window_start") >= since)
     if until is not None:
         query = query.where(sa.column("window_start") < until)
-    query = query.order_by(sa.text(NEWEST_FIRST[view])).limit(limit)
-    return [dict(row) for row in conn.execute(query).mappings()]
+    return query.order_by(sa.text(NEWEST_FIRST[view])).limit(limit)
 
 
 def select_readonly(conn: sa.Connection, statement: str, *, limit: int | None = None) -> Answer:
@@ -223,10 +248,8 @@ class Unreported:
     window_end: datetime
 
 
-def unreported(
-    conn: sa.Connection, models: Sequence[str], *, causes: Sequence[str], limit: int = 1
-) -> list[Unreported]:
-    """Episodes of these causes that opened and are worth a message, without a report; the newest first."""
+def unreported(conn: sa.Connection, models: Sequence[str], *, limit: int = 1) -> list[Unreported]:
+    """Episodes that opened, are worth a message and are about rows, without a report; the newest first."""
     query = (
         sa.select(
             alerts.c.model,
@@ -238,7 +261,7 @@ def unreported(
         )
         .where(
             alerts.c.model.in_(models),
-            alerts.c.cause.in_(causes),
+            sa.func.split_part(alerts.c.family, ":", 1).not_in(UNREPORTED),
             alerts.c.severity != "info",
             alerts.c.opened_window_start.is_not(None),
             ~sa.exists().where(reports.c.alert_key == alerts.c.alert_key, reports.c.episode == alerts.c.episode),
@@ -255,8 +278,14 @@ def load_report(conn: sa.Connection, report_id: UUID) -> Mapping[str, Any] | Non
     return None if row is None else dict(row)
 
 
-def reports_of(conn: sa.Connection, model: str, *, limit: int = 50) -> Sequence[sa.RowMapping]:
-    """The newest reports of a model, without their bodies."""
+def reports_of(conn: sa.Connection, alert_key: str, episode: int, *, limit: int = 50) -> Sequence[sa.RowMapping]:
+    """The newest reports of an episode, without bodies; where one is not ``is_made``, ``note`` says why."""
     columns = [column for column in reports.c if column.name != "body"]
-    query = sa.select(*columns).where(reports.c.model == model).order_by(reports.c.created_at.desc()).limit(limit)
+    is_made = sa.or_(reports.c.body.is_not(None), reports.c.path.is_not(None)).label("is_made")
+    query = (
+        sa.select(*columns, is_made)
+        .where(reports.c.alert_key == alert_key, sa.func.coalesce(reports.c.episode, episode) == episode)
+        .order_by(reports.c.created_at.desc())
+        .limit(limit)
+    )
     return conn.execute(query).mappings().all()

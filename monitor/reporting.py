@@ -20,7 +20,6 @@ from monitor.window import Window
 log = logging.getLogger(__name__)
 
 ROWS = 10_000  # of each side: Evidently holds and copies frames
-CAUSES = ("data", "drift")  # of episodes that a look at distributions explains
 RETRY = 300.0  # seconds after the store was away
 
 
@@ -58,7 +57,7 @@ def _title(watched: Monitored, window: Window) -> str:
 
 @dataclass(kw_only=True)
 class Reporter:
-    """Makes a report for every opened episode of the data, in a thread of its own; the work is in a subprocess."""
+    """Makes a report for every opened episode about rows, in a thread of its own; the work is in a subprocess."""
 
     installation: Installation
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -98,7 +97,7 @@ class Reporter:
         """
         models = list(self.installation.models)
         with self.installation.pulse.begin() as conn:
-            found = history.unreported(conn, models, causes=CAUSES)
+            found = history.unreported(conn, models)
         if not found:
             return False
         wanted = found[0]

@@ -294,12 +294,20 @@ def test_a_request_is_traced_to_its_label_its_window_and_what_was_open(conn: sa.
 
 def test_a_report_is_kept_and_listed_without_its_body(conn: sa.Connection) -> None:
     report_id = history.save_report(
-        conn, model="m", window_start=YESTERDAY.start, window_end=TODAY, created_at=TODAY, body=b"<html>"
+        conn,
+        model="m",
+        window_start=YESTERDAY.start,
+        window_end=TODAY,
+        created_at=TODAY,
+        body=b"<html>",
+        alert_key="k",
+        episode=2,
     )
     report = history.load_report(conn, report_id)
     assert report is not None
     assert report["body"] == b"<html>"
-    [listed] = history.reports_of(conn, "m")
-    assert listed["report_id"] == report_id
+    [listed] = history.reports_of(conn, "k", 2)
+    assert (listed["report_id"], listed["is_made"]) == (report_id, True)
+    assert history.reports_of(conn, "k", 1) == []
     assert "body" not in listed
     assert history.load_report(conn, uuid4()) is None
