@@ -16,12 +16,14 @@ RUN grep --invert-match '^evidently' wanted.txt > slim.txt \
 
 # pip compiles what it installs: a read-only container could never store the bytecode.
 FROM packages AS build-slim
+COPY docs/runbook.md docs/runbook.md
 COPY migrations migrations
 COPY monitor monitor
 RUN pip --python /opt/monitor/bin/python install --no-deps .
 
 FROM packages AS build-full
 RUN pip --python /opt/monitor/bin/python install --requirement wanted.txt --constraint requirements.lock && sh lean.sh /opt/monitor
+COPY docs/runbook.md docs/runbook.md
 COPY migrations migrations
 COPY monitor monitor
 RUN pip --python /opt/monitor/bin/python install --no-deps . && pip --python /opt/monitor/bin/python check

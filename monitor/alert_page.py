@@ -12,12 +12,14 @@ from litestar import get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
-from litestar.response import Template
+from litestar.response import Redirect, Template
 
 from monitor import deeds, episode, history, timeline
+from monitor.alert import is_reported
 from monitor.drawing import Line, line_chart
 from monitor.model_page import grouped, marks_at, metric_charts
 from monitor.page import label_of, members, shown
+from monitor.runbook import section_of
 from monitor.silence import silence_of
 
 if TYPE_CHECKING:
@@ -46,12 +48,8 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
             one = next((each for each in episodes if chosen in (None, each["episode"])), None)
             if one is None:
                 raise NotFoundException(f"Alert {key} has no episode {chosen}.")
-            same = {"alert_key": found.key, "episode": one["episode"]}
-            reports = [
-                report
-                for report in history.reports_of(conn, one["model"])
-                if report["alert_key"] == found.key and report["episode"] in (None, one["episode"])
-            ]
+            same: dict[str, Any] = {"alert_key": found.key, "episode": one["episode"]}
+            reports = history.reports_of(conn, found.key, one["episode"])
             silences = [one for one in map(silence_of, episode.active_silences(conn, at=clock())) if one.covers(found)]
             return shown(
                 installation,
@@ -63,18 +61,43 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
                 lengths=list(deeds.Length),
                 reports=reports,
                 episodes=episodes,
+                section=section_of(found.family),
+                asked={
+                    "alert": history.sql_of("alert_history", **same),
+                    "events": history.sql_of("alert_events", limit=EVENTS, **same),
+                    "explained": history.sql_of("alert_history", inhibited_by=found.key, limit=EVENTS),
+                },
                 **plots(conn, installation, one),
             )
 
+    @get("/alerts/{key:str}/report", sync_to_thread=True, include_in_schema=False)
+    def report(
+        key: FromPath[str], chosen: Annotated[int | None, QueryParameter(name="episode", ge=1)] = None
+    ) -> Redirect:
+        with engine.connect() as conn:
+            found = deeds.found(conn, key)
+            reports = history.reports_of(conn, found.key, chosen or found.episode)
+        made = next((one for one in reports if one["is_made"]), None)
+        if made is not None:
+            return Redirect(f"/reports/{made['report_id']}", status_code=303)
+        if not is_reported(found.family):
+            raise NotFoundException("Alerts of this kind have no report: rows of the log say nothing about them.")
+        if reports:
+            raise NotFoundException(f"There is no report of this episode: {reports[0]['note'] or 'nobody knows why'}")
+        raise NotFoundException("The report is not made yet; it follows within minutes of the alert, so ask again.")
+
     @get("/recommendations/{identity:uuid}", sync_to_thread=True, include_in_schema=False)
     def recommendation(identity: FromPath[UUID]) -> Template:
+        asked = history.sql_of("recommendation_history", recommendation_id=identity)
         with engine.connect() as conn:
             found = next(iter(history.rows_of(conn, "recommendation_history", recommendation_id=identity)), None)
         if found is None:
             raise NotFoundException(f"There is no recommendation {identity}; a model's page lists what was advised.")
-        return shown(installation, "recommendation.html", one=found, facts=columns(found["evidence"] or ()))
+        return shown(
+            installation, "recommendation.html", one=found, facts=columns(found["evidence"] or ()), asked=asked
+        )
 
-    return cast(list[HTTPRouteHandler], [alert, recommendation])
+    return cast(list[HTTPRouteHandler], [alert, report, recommendation])
 
 
 def plots(conn: sa.Connection, installation: Installation, alert: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,10 +126,13 @@ def plots(conn: sa.Connection, installation: Installation, alert: Mapping[str, A
         band = next((each["minimum_detectable"] for each in reversed(row) if each and each["minimum_detectable"]), None)
         line = Line(name="effect", values=[None if each is None else each["effect"] for each in row])
         title = f"Shift of {name} against training, in its standard deviations"
-        charts.append((title, line_chart(title, [line], labels, marks=marks, band=band)))
+        asked = timeline.sql_of("effects", model=model, since=since, column=name)
+        charts.append((title, line_chart(title, [line], labels, marks=marks, band=band), asked))
     if not charts:
-        charts = metric_charts(timeline.performance(conn, model, since=since), runs, labels, marks)[:MOST_PLOTS]
-    return {"addresses": addresses, "charts": [(title, drawn) for title, drawn in charts if drawn]}
+        drawn = metric_charts(timeline.performance(conn, model, since=since), runs, labels, marks)[:MOST_PLOTS]
+        asked = timeline.sql_of("performance", model=model, since=since)
+        charts = [(title, chart, asked) for title, chart in drawn]
+    return {"addresses": addresses, "charts": [one for one in charts if one[1]]}
 
 
 def ended_by(alert: Mapping[str, Any]) -> datetime | None:

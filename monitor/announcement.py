@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from monitor import confirmation, outbox
-from monitor.alert import RANK, Alert
+from monitor import confirmation, outbox, runbook
+from monitor.alert import RANK, Alert, is_reported
 from monitor.check import Severity
 from monitor.confirmation import Deed
 from monitor.decision import Decision
@@ -72,16 +73,27 @@ def complete(installation: Installation, notification: Notification) -> Notifica
 
 
 def links(installation: Installation, notification: Notification) -> dict[str, str]:
-    """Return where to look: the alert's page, or the front page; nothing where the page has no address for others."""
-    base = installation.config.web.base_url
+    """Return where to look and what to do: the page of the matter, its report, its section of the runbook.
+
+    Nothing where the page has no address for others.
+    """
+    base, told = installation.config.web.base_url, notification
     if base is None:
         return {}
-    root = str(base).rstrip("/")
-    if advised := notification.details.get("recommendation_id"):
-        return {"Open": f"{root}/recommendations/{advised}"}
-    if notification.alert_keys:
-        return {"Open": f"{root}/alerts/{notification.alert_keys[0]}"}
-    return {"Open": f"{root}/"}
+    root, key = str(base).rstrip("/"), next(iter(told.alert_keys), "")
+    if advised := told.details.get("recommendation_id"):
+        return {"Open": f"{root}/recommendations/{advised}", "Runbook": f"{root}/runbook#{runbook.ADVICE}"}
+    if told.reason is Reason.DIGEST:
+        return {"Open": f"{root}/models/{quote(told.model, safe='')}"}
+    if told.reason is Reason.CIRCUIT:
+        place = f"{root}/models/{quote(told.model, safe='')}/circuit"
+        return {"Open": place, "Runbook": f"{root}/runbook#{runbook.OTHERS}"}
+    found = {"Open": f"{root}/alerts/{key}" if key else f"{root}/"}
+    if key and told.reason in OPENING and any(map(is_reported, told.families)):
+        found["Report"] = f"{root}/alerts/{key}/report"
+    if section := next(filter(None, map(runbook.section_of, told.families)), ""):
+        found["Runbook"] = f"{root}/runbook#{section}"
+    return found
 
 
 def offered(

@@ -36,6 +36,7 @@ RUNS = 200
 LARGEST_REFERENCE = 16_000_000  # bytes; a larger training profile is not unpacked to draw one feature
 SHADES = (0.25, 0.5, 1.0)  # of what the smallest visible shift is
 CATEGORIES = 20
+PROCESSES = 100
 
 
 def handlers(installation: Installation, engine: sa.Engine) -> list[HTTPRouteHandler]:
@@ -57,12 +58,19 @@ def handlers(installation: Installation, engine: sa.Engine) -> list[HTTPRouteHan
             status = standing(conn, model)
             runs = last_windows(conn, model)
             found = pictures(conn, model, runs, [label(model, r["window_start"], r["window_end"]) for r in runs])
-            alerts = history.rows_of(conn, "alert_history", model=model, state=["firing", "recovering"], limit=50)
+            still: dict[str, Any] = {"model": model, "state": ["firing", "recovering"], "limit": 50}
+            alerts = history.rows_of(conn, "alert_history", **still)
             advice = history.rows_of(conn, "recommendation_history", model=model, limit=5)
             processes = [row for row in latest.processes(conn) if row["model"] == model]
+        asked = {
+            "status": history.sql_of("model_status", model=model),
+            "alerts": history.sql_of("alert_history", **still),
+            "advice": history.sql_of("recommendation_history", model=model, limit=5),
+            "processes": history.sql_of("resource_history", model=model, limit=PROCESSES),
+        }
         return shown(
             installation, "model.html", model=model, status=status, words=LIGHT_WORDS, runs=runs, alerts=alerts,
-            advice=advice, processes=processes, **found,
+            advice=advice, processes=processes, asked=asked, **found,
         )  # fmt: skip
 
     @get("/models/{model:str}/features/{name:path}", sync_to_thread=True, include_in_schema=False)
@@ -77,9 +85,16 @@ def handlers(installation: Installation, engine: sa.Engine) -> list[HTTPRouteHan
             if not by_window and profile is None:
                 raise NotFoundException(f"Column {feature} is in none of the last {WINDOWS} windows of {model}.")
             reference = training(conn, model, at=profile["window_start"]) if profile else None
-            metrics = history.rows_of(conn, "drift_metrics", model=model, column_name=feature, limit=3)
-            findings = history.rows_of(conn, "finding_history", model=model, subject=feature, since=since, limit=60)
-            findings = [one for one in findings if one["verdict"] in ("warning", "critical")][:20]
+            here: dict[str, Any] = {"model": model, "column_name": feature, "limit": 3}
+            metrics = history.rows_of(conn, "drift_metrics", **here)
+            bad: dict[str, Any] = {
+                "model": model,
+                "subject": feature,
+                "since": since,
+                "verdict": ["warning", "critical"],
+                "limit": 20,
+            }
+            findings = history.rows_of(conn, "finding_history", **bad)
             marks = marks_at(timeline.marks(conn, model, since=since), runs)
         names = [label(model, run["window_start"], run["window_end"]) for run in runs]
         cells = [by_window.get(run["window_start"]) for run in runs]
@@ -100,6 +115,12 @@ def handlers(installation: Installation, engine: sa.Engine) -> list[HTTPRouteHan
             profile=profile,
             metrics=metrics,
             findings=findings,
+            asked={
+                "effects": timeline.sql_of("effects", model=model, since=since, column=feature),
+                "profile": timeline.sql_of("profile", model=model, column=feature, since=since),
+                "metrics": history.sql_of("drift_metrics", **here),
+                "findings": history.sql_of("finding_history", **bad),
+            },
         )
 
     @get("/models/{model:str}/runs", sync_to_thread=True, include_in_schema=False)
@@ -108,7 +129,8 @@ def handlers(installation: Installation, engine: sa.Engine) -> list[HTTPRouteHan
             standing(conn, model)
             rows = timeline.runs(conn, model, most=RUNS, until=before)
         older = rows[-1]["window_start"] if len(rows) == RUNS else None
-        return shown(installation, "runs.html", model=model, runs=rows, older=older)
+        asked = timeline.sql_of("runs", model=model, most=RUNS, until=before)
+        return shown(installation, "runs.html", model=model, runs=rows, older=older, asked=asked)
 
     return cast(list[HTTPRouteHandler], [overview, feature, runs])
 
@@ -116,7 +138,7 @@ def handlers(installation: Installation, engine: sa.Engine) -> list[HTTPRouteHan
 def pictures(conn: sa.Connection, model: str, runs: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
     """Return what the page of a model draws of its windows, which are named by ``names``, the newest last."""
     if not runs:
-        return {"charts": [], "map": "", "worst": [], "left_out": 0}
+        return {"charts": [], "map": "", "worst": [], "left_out": 0, "map_asked": ""}
     since = runs[0]["window_start"]
     marks = marks_at(timeline.marks(conn, model, since=since), runs)
     by_column = grouped(timeline.effects(conn, model, since=since))
@@ -131,9 +153,17 @@ def pictures(conn: sa.Connection, model: str, runs: Sequence[Row], names: Sequen
         "map": heat_map(f"Shifts of {len(rows)} columns in {len(runs)} windows", rows, names, marks) if rows else "",
         "worst": [(name, place, newest(by_column[name])) for name, place, _ in rows[:10]],
         "left_out": max(len(ranked) - MOST_FEATURES, 0),
+        "map_asked": timeline.sql_of("effects", model=model, since=since, column=None),
         "charts": [
-            *metric_charts(timeline.performance(conn, model, since=since), runs, names, marks),
-            ("Rows of each window", line_chart("Rows of each window", [volume], names, marks=marks)),
+            *(
+                (title, drawn, timeline.sql_of("performance", model=model, since=since))
+                for title, drawn in metric_charts(timeline.performance(conn, model, since=since), runs, names, marks)
+            ),
+            (
+                "Rows of each window",
+                line_chart("Rows of each window", [volume], names, marks=marks),
+                timeline.sql_of("runs", model=model, most=WINDOWS, until=None),
+            ),
         ],
     }
 

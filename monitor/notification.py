@@ -80,6 +80,8 @@ class Notification:
     next_step: str = ""
     links: Mapping[str, str] = field(default_factory=dict)
     alert_keys: Sequence[str] = ()
+    families: Sequence[str] = ()
+    """Of the alerts, the most important one first; each has a section in the runbook."""
     chart: Mapping[str, Any] | None = None
     role: str = "champion"
     model_version: str = ""
@@ -181,4 +183,4 @@ def to_json(notification: Notification) -> dict[str, Any]:
 def from_json(data: Mapping[str, Any]) -> Notification:
     """Return the notification written by ``to_json``; newer keys are left out, missing ones get defaults."""
     read = _json.validate_python(dict(data))
-    return replace(read, facts=tuple(read.facts), alert_keys=tuple(read.alert_keys))
+    return replace(read, facts=tuple(read.facts), alert_keys=tuple(read.alert_keys), families=tuple(read.families))

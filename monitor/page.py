@@ -17,7 +17,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.response import Template
 
-from monitor import history, latest
+from monitor import history, latest, timeline
 from monitor.window import Window
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
             standing = {row["model"]: row for row in history.status(conn)}
             rows = [standing.get(name) or not_yet(name) for name in sorted({*installation.models, *standing})]
             rows.sort(key=lambda row: (LIGHT_ORDER[row["light"]], row["model"]))
-            alerts = history.rows_of(conn, "alert_history", state=["firing", "recovering"], limit=ALERTS)
+            still: dict[str, Any] = {"state": ["firing", "recovering"], "limit": ALERTS}
+            alerts = history.rows_of(conn, "alert_history", **still)
             advice = history.rows_of(conn, "recommendation_history", state="open", limit=ALERTS)
             models = [
                 {
@@ -76,6 +77,12 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
             for one in models:
                 one["unseen"] = [each for each in one["windows"] if not (each["state"] == "done" and each["judged"])]
                 one["retraining"] = retraining(one["advice"])
+                one["asked"] = {
+                    "status": history.sql_of("model_status", model=one["model"]),
+                    "advice": history.sql_of("recommendation_history", model=one["model"], state="open", limit=ALERTS),
+                    "alerts": history.sql_of("alert_history", model=one["model"], **still),
+                    "windows": timeline.sql_of("windows", model=one["model"], most=WINDOWS),
+                }
         return shown(installation, "index.html", models=models, words=LIGHT_WORDS, now=clock())
 
     @get("/reports/{report_id:uuid}", sync_to_thread=True, include_in_schema=False)

@@ -113,6 +113,7 @@ def unanswered_message(alert: Alert, watched: Monitored, after: timedelta, now: 
         more_facts=max(0, len(alert.subjects) - MOST_FACTS),
         next_step=f"Take it on: monitor alerts ack {alert.key[:12]}",
         alert_keys=[alert.key],
+        families=[alert.family],
         role=alert.role,
         model_version=alert.model_version,
     )
@@ -165,6 +166,7 @@ def _announce_end(
         group_key=f"silence:{identity}",
         next_step="To keep it silent, make a new silence: monitor alerts silence --help",
         alert_keys=[alert.key for alert in covered],
+        families=[alert.family for alert in covered],
     )
     channels: dict[str, datetime | None] = {}
     for name in concerned:

@@ -182,6 +182,7 @@ def _opening(
         cost=costs[0] if costs else "",
         next_step=_next_step(group, alerts, recommendations),
         alert_keys=[alert.key for alert in alerts],
+        families=[alert.family for alert in alerts],
         chart=next((f.details["chart"] for f in said if f.details.get("chart")), None),
         role=scene.role,
         model_version=scene.model_version,
@@ -218,6 +219,7 @@ def _reply(transition: Transition, findings: Sequence[Finding], scene: Scene) ->
         more_facts=max(0, len(said) - MOST_FACTS),
         cost=costs[0] if costs else "",
         alert_keys=[alert.key],
+        families=[alert.family],
         chart=next((f.details["chart"] for f in said if f.details.get("chart")), None),
         role=scene.role,
         model_version=scene.model_version,
@@ -245,6 +247,7 @@ def _notice(members: Sequence[Transition], scene: Scene) -> Notification:
         window_end=scene.window.end,
         window_label=scene.label,
         alert_keys=[alert.key for alert in alerts],
+        families=[alert.family for alert in alerts],
         role=scene.role,
         model_version=scene.model_version,
     )

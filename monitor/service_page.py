@@ -48,7 +48,8 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
             now_is = switchboard.load_circuit(conn, model)
             changes = history.rows_of(conn, "circuit_history", model=model, limit=100)
         cost = fallback_cost(watched)
-        return shown(installation, "circuit.html", model=model, circuit=now_is, changes=changes, cost=cost)
+        asked = history.sql_of("circuit_history", model=model, limit=100)
+        return shown(installation, "circuit.html", model=model, circuit=now_is, changes=changes, cost=cost, asked=asked)
 
     @get("/models/{model:str}/trace", opt=OPERATOR, sync_to_thread=True, include_in_schema=False)
     def trace(

@@ -5,9 +5,15 @@ Each question is bounded by a number of windows, however long the history.
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from monitor.latest import WINDOWS
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -109,6 +115,26 @@ def last_profile(conn: sa.Connection, model: str, column: str, *, since: datetim
 def watched(conn: sa.Connection, model: str, names: Sequence[str], *, since: datetime) -> set[str]:
     """Return which of some names are columns that have a page."""
     return {row["column_name"] for row in _ask(conn, WATCHED, model=model, names=list(names), since=since)}
+
+
+STATEMENTS = {
+    "runs": RUNS,
+    "effects": EFFECTS,
+    "performance": PERFORMANCE,
+    "marks": MARKS,
+    "profile": PROFILE,
+    "windows": WINDOWS,
+}
+
+
+def sql_of(question: str, **values: Any) -> str:
+    """Return the statement of a question with its values written out, as a person may run it.
+
+    >>> print(sql_of("runs", model="o'hara", until=None, most=2).splitlines()[3])
+    WHERE model = 'o''hara' AND role = 'champion' AND (NULL::timestamptz IS NULL OR window_start < NULL)
+    """
+    statement = textwrap.dedent(STATEMENTS[question]).strip()
+    return re.sub(r"%\((\w+)\)s", lambda found: sql.Literal(values[found[1]]).as_string(None).strip(), statement)
 
 
 def _ask(conn: sa.Connection, statement: str, **values: Any) -> Rows:

@@ -30,7 +30,7 @@ from litestar.response import Redirect, Template
 from litestar.template import TemplateConfig
 from litestar.types import Message, Scope
 
-from monitor import alert_page, api, deeds, entrance, model_page, page, schema, service_page
+from monitor import alert_page, api, deeds, entrance, model_page, page, runbook_page, schema, service_page
 from monitor.entrance import OPEN
 from monitor.failure import exit_code, reason
 from monitor.health import Health
@@ -107,6 +107,7 @@ def create_app(
             *model_page.handlers(installation, engine),
             *alert_page.handlers(installation, engine, clock),
             *service_page.handlers(installation, engine, clock),
+            *runbook_page.handlers(installation),
             *entrance.handlers(settings, clock),
             *deeds.handlers(installation, engine, clock),
             api.router(installation, engine),

@@ -75,6 +75,7 @@ TOP = {
     "model_page",
     "alert_page",
     "service_page",
+    "runbook_page",
     "entrance",
     "deeds",
     "api",

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from monitor.history import select_readonly
+from monitor.installation import Installation
 from tests.browser.conftest import SIZES, violations
 from tests.browser.trouble import ADVICE, KEY, MODEL
 
@@ -19,6 +21,7 @@ PAGES = {
     "advice": f"/recommendations/{ADVICE}",
     "circuit": f"/models/{MODEL}/circuit",
     "trace": f"/models/{MODEL}/trace?id=r-1",
+    "runbook": "/runbook",
     "login": "/login",
 }
 
@@ -38,6 +41,35 @@ def test_axe_finds_nothing_on_any_page_light_or_dark_at_a_desk_or_on_a_phone(
         if wrong := violations(visit):
             found[name] = wrong
     assert found == {}
+
+
+#: Of pages whose figures come from the store; a request is read from the logs, as `monitor trace` does.
+FIGURES = "main .wide:has(svg, table), main dl"
+BELOW = """figures => figures.map(one => {
+    const below = one.nextElementSibling;
+    return {what: one.textContent.trim().slice(0, 60), sql: below?.matches("details.sql") ? below.innerText : null};
+})"""
+
+
+@pytest.mark.parametrize("name", ["front", "model", "feature", "runs", "alert", "advice", "circuit"])
+def test_below_every_figure_stands_the_sql_that_gives_it(visit: Page, installation: Installation, name: str) -> None:
+    visit.goto(PAGES[name])
+    for summary in visit.locator("details.sql summary").all():
+        summary.click()
+    figures = visit.locator(FIGURES).evaluate_all(BELOW)
+    assert figures
+    assert [one["what"] for one in figures if one["sql"] is None] == []
+    for statement in {one["sql"].removeprefix("SQL").strip() for one in figures}:
+        with installation.engine.connect() as conn:
+            assert select_readonly(conn, statement).rows or "profile_metrics" in statement, statement
+
+
+def test_an_alert_leads_to_the_section_of_the_runbook_about_its_family(visit: Page) -> None:
+    visit.goto(f"/alerts/{KEY}")
+    visit.get_by_role("link", name="runbook, quality:weather").click()
+    visit.wait_for_url("**/runbook#*")
+    place = visit.evaluate("document.querySelector(':target').getBoundingClientRect().top")
+    assert -1 < place < SIZES["desk"]["height"]
 
 
 def test_a_person_goes_from_the_alert_s_link_to_the_feature_s_plot_and_takes_the_alert_on(visit: Page) -> None:

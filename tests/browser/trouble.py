@@ -182,7 +182,7 @@ def broken_input() -> Alert:
         key=KEY,
         episode=1,
         model=MODEL,
-        family="sudden:weather",
+        family="quality:weather",
         title="temp and dewp changed at once: °F → °C",
         severity=Severity.CRITICAL,
         state=AlertState.FIRING,
