@@ -18,6 +18,7 @@ MOST_FACTS = 10
 LOUD = frozenset({Reason.FIRST, Reason.ESCALATED, Reason.FLAPPING})
 GROUPS = {"outcome": "outcome", "label": "outcome", "score": "score"}
 PREFIXES = {name: name for name in ("feature", "resource", "pipeline", "crowd", "fairness")} | {"quality": "data"}
+PREFIXES["merged"] = "feature"
 PREFIXES |= {name: name for name in ("parity", "stability", "leakage")}
 HEADLINES = {
     "outcome": "the outcomes no longer match the predictions",

@@ -224,6 +224,21 @@ def test_grey_is_a_window_in_which_nothing_could_be_told(conn: sa.Connection) ->
     assert light(conn) == "grey"
 
 
+def test_grey_is_a_window_that_could_not_have_shown_a_shift_of_the_score_that_matters(conn: sa.Connection) -> None:
+    watched(conn)
+    trained(conn)
+    blind = {"check": "power", "verdict": Verdict.INCONCLUSIVE, "statistic": "mean (merged)"}
+    judged(conn, finding(), finding(**blind, part=Part.PREDICTION, subject="prediction"))
+    assert light(conn) == "grey"
+
+
+def test_one_feature_of_which_little_can_be_seen_makes_no_model_grey(conn: sa.Connection) -> None:
+    watched(conn)
+    trained(conn)
+    judged(conn, finding(), finding(check="power", verdict=Verdict.INCONCLUSIVE, statistic="location (merged)"))
+    assert light(conn) == "green"
+
+
 def test_grey_is_a_silence_of_more_than_three_periods(conn: sa.Connection) -> None:
     watched(conn)
     trained(conn)
