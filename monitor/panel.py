@@ -10,9 +10,10 @@ import numpy as np
 from monitor.column import NumericColumn
 from monitor.profile import Profile
 from monitor.source import Bools, Floats, Ints
-from monitor.statistic import LASTING, NullModel, Statistic, StatisticKind
+from monitor.statistic import COMPONENTS, LASTING, NullModel, Statistic, StatisticKind
 from monitor.stats.calibration import Calibration
 from monitor.stats.multiplicity import adjusted, smallest_p
+from monitor.stats.neyman import shifted
 
 MATERIALITY = 0.05  # training standard deviations
 SHARE_MATERIALITY = 0.02  # of rows
@@ -33,6 +34,10 @@ class Panel:
     sizes: Ints
     materiality: Floats
     lasting: Ints
+    bent: Ints
+    """Positions of components after the first, ``first`` those of their column's first, ``order`` which they are."""
+    first: Ints
+    order: Ints
 
     @classmethod
     def of(cls, null: NullModel, names: Sequence[str], materiality: float = MATERIALITY) -> Panel:
@@ -46,6 +51,8 @@ class Panel:
         ]
         owner = np.array([j for _, j in found], np.int64)
         statistics = [items[place] for place, _ in found]
+        order = np.array([_order(one) for one in statistics], np.int64)
+        bent = np.flatnonzero(order > 1)
         return cls(
             names=names,
             statistics=statistics,
@@ -56,6 +63,9 @@ class Panel:
                 [SHARE_MATERIALITY if s.kind is StatisticKind.SHARE else materiality for s in statistics], np.float64
             ),
             lasting=np.array([i for i, s in enumerate(statistics) if s.kind in LASTING], np.int64),
+            bent=bent,
+            first=bent - order[bent] + 1,
+            order=order[bent],
         )
 
     def positions(self, j: int) -> Ints:
@@ -83,8 +93,9 @@ class Panel:
         gate comes after the p-value and takes nothing from other statistics. ``outside`` (columns,) says whose rows
         all lie beyond training's range: these are flagged, however much training varied.
         """
-        full = calibration.z(theta, n, slot)
-        z, deviation = full[self.places], calibration.deviation(theta, slot)[self.places]
+        everything = self._unbent(calibration, theta, slot)
+        full = everything / calibration.scale(n)
+        z, deviation = full[self.places], everything[self.places]
         p = calibration.p_of(full, n)[self.places]
         gate = np.abs(np.nan_to_num(deviation)) >= self.materiality
         combined, chosen = smallest_p(p, self.owner, len(self.names), gate=gate)
@@ -111,6 +122,22 @@ class Panel:
             limit=np.maximum(limit[self.places], self.materiality),
             detectable=np.maximum(calibration.minimum_detectable(n, level[0])[self.places], self.materiality),
         )
+
+    def _unbent(self, calibration: Calibration, theta: Floats, slot: int) -> Floats:
+        """Return all deviations, those of spread and shape without what their column's shift explains."""
+        deviation = calibration.deviation(theta, slot)
+        usual = calibration.mean[slot, self.places[self.first]]
+        moved = shifted(usual + deviation[self.places[self.first]]) - shifted(usual)
+        explained = moved[np.arange(len(self.bent)), self.order - 2]
+        own = deviation[self.places[self.bent]]
+        same = np.where(own * explained > 0, np.minimum(np.abs(own), np.abs(explained)), 0.0)
+        deviation[self.places[self.bent]] = own - np.sign(own) * same
+        return deviation
+
+
+def _order(statistic: Statistic) -> int:
+    """Return which of Neyman's components a statistic is, from 1 on; 0 for others."""
+    return COMPONENTS.index(statistic.name) + 1 if statistic.kind is StatisticKind.COMPONENT else 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
 
 Floats = NDArray[np.float64]
 
@@ -51,3 +54,31 @@ def components(p: ArrayLike, order: int) -> Floats:
     values = (orthonormal / np.sqrt(share)[:, None])[:, 1:] * np.sign(np.diag(triangle))[1:]
     middle = (filled[1:] + filled[:-1]) / 2
     return np.asarray(values[np.searchsorted(middle, np.arange(len(p)))], np.float64)
+
+
+def shifted(first: ArrayLike) -> Floats:
+    """Return the means of φ₂, φ₃ and φ₄, shape (..., 3), where a shift alone has brought that of φ₁ to ``first``.
+
+    A shift bends ranks: what moves by δ spreads by about δ² in φ₂ (.66 δ² for small ones). So a window far off its
+    usual place says nothing of its shape until that is taken away. Of a bell, integrated; what is no bell bends
+    likewise as long as its values move in order. Not good for shifts of more than four standard deviations, which are
+    taken for four.
+
+    >>> shifted([0.5, -0.5]).round(2).tolist()
+    [[0.16, 0.13, 0.08], [0.16, -0.13, 0.08]]
+    """
+    at, bent = _shifts()
+    first = np.asarray(first, np.float64)
+    return np.stack([np.interp(first, at, bent[:, k]) for k in range(bent.shape[1])], axis=-1)
+
+
+@cache
+def _shifts() -> tuple[Floats, Floats]:
+    """Return means of φ₁ (S,) and of φ₂ to φ₄ (S, 3) of a bell that is shifted by -4 to 4."""
+    x = np.linspace(-8, 8, 1601)
+    phi = np.polynomial.legendre.legvander(2 * ndtr(x) - 1, LARGEST_ORDER) * np.sqrt(
+        2 * np.arange(LARGEST_ORDER + 1) + 1
+    )
+    weights = np.exp(-((x - np.linspace(-4, 4, 161)[:, None]) ** 2) / 2)
+    means = weights @ phi / weights.sum(axis=1, keepdims=True)
+    return means[:, 1], means[:, 2:]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.stats.neyman import components, order_for
+from monitor.stats.neyman import components, order_for, shifted
 
 
 @settings(max_examples=50, deadline=None)
@@ -28,6 +28,16 @@ def test_the_first_is_cohens_d_of_a_small_normal_shift() -> None:
     phi = components(p, 4)
     assert (q @ phi)[0] == pytest.approx(0.98 * 0.2, abs=0.01)
     assert abs((q @ phi)[1]) < 0.03
+
+
+@pytest.mark.parametrize("shift", [-1.5, -0.3, 0.5, 2.0])
+def test_what_a_shift_alone_does_to_spread_and_shape_is_known_whatever_the_scale_of_the_values(shift: float) -> None:
+    rng = np.random.default_rng(2)
+    before, after = np.exp(rng.normal(0, 1, 400_000)), np.exp(rng.normal(shift, 1, 400_000))  # log-normal
+    edges = np.quantile(before, np.linspace(0, 1, 257)[1:-1])
+    p, q = (np.bincount(np.searchsorted(edges, x), minlength=256) / len(x) for x in (before, after))
+    first, *others = q @ components(p, 4)
+    np.testing.assert_allclose(shifted(first), others, atol=0.02)
 
 
 def test_it_saturates_which_is_why_there_is_a_location_beside_it() -> None:
