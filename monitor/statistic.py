@@ -113,6 +113,7 @@ class Statistics:
         return RowShape(
             skewness=np.array([item.skewness for item in self.items]),
             kurtosis=np.array([item.kurtosis for item in self.items]),
+            kin=np.array([item.name in COMPONENTS[1:] for item in self.items], np.int64),
         )
 
     @cached_property

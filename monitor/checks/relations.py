@@ -144,7 +144,7 @@ def _calibrations(reference: Reference, holidays: frozenset[str]) -> tuple[Calib
         return None
     shapes = _shapes(reference.layout.relations)
     slots, seasons = training_slots(reference)
-    row = RowShape(skewness=shapes[:, 1], kurtosis=shapes[:, 2])
+    row = RowShape(skewness=shapes[:, 1], kurtosis=shapes[:, 2], kin=np.tile([0, 1], len(shapes) // 2))
     special = on_holidays(reference, holidays)
     ordinary = np.where(special[:, None], np.nan, theta)
     usual = calibrate(ordinary, n, shapes[:, 0], slots, seasons, row)

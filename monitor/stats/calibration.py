@@ -27,10 +27,14 @@ POWER = 0.84  # normal quantile of 80 %: a shift of the minimum detectable size 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowShape:
-    """How a single row's value is distributed, per channel (C,): ``skewness`` and ``kurtosis`` beyond a bell's."""
+    """How a single row's value is distributed, per channel (C,): ``skewness`` and ``kurtosis`` beyond a bell's.
+
+    Channels of the same ``kin`` (a number) may be expected to have alike tails.
+    """
 
     skewness: Floats
     kurtosis: Floats
+    kin: Ints
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -218,7 +222,7 @@ def calibrate(
         tail=bell,
         windows=K,
     )
-    return fitted if row is None else _with_tails(fitted, z, n, unit / np.maximum(_mean(rows), 1.0))
+    return fitted if row is None else _with_tails(fitted, z, n, unit / np.maximum(_mean(rows), 1.0), row.kin)
 
 
 def _natural(residual: Floats, noise: Floats, degrees: Floats, variance: Floats, usual: Floats) -> Floats:
@@ -243,11 +247,14 @@ def _natural(residual: Floats, noise: Floats, degrees: Floats, variance: Floats,
     return start
 
 
-def _with_tails(fitted: Calibration, z: Floats, n: Floats, noise: Floats) -> Calibration:
+def _with_tails(fitted: Calibration, z: Floats, n: Floats, noise: Floats, kin: Ints) -> Calibration:
     """Return the null model with the tails of its own residuals ``z``, and τ² on the scale that goes with them."""
     skewness, _ = fitted._shape(n)
     known = np.isfinite(z)
-    tail, scale = tail_weights(np.where(known, normal_of(np.nan_to_num(z), skewness), np.nan))
+    score = np.where(known, normal_of(np.nan_to_num(z), skewness), np.nan)
+    tail, scale = np.zeros(len(kin)), np.ones(len(kin))
+    for one in np.unique(kin):
+        tail[kin == one], scale[kin == one] = tail_weights(score[:, kin == one])
     plain = _mean(np.where(known, z, np.nan) ** 2)
     shrink = np.clip(scale / np.maximum(plain, 1e-300), 0.0, 1.0)
     natural = np.maximum((fitted.natural + noise) * shrink - noise, 0.0)

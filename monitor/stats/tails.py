@@ -9,7 +9,7 @@ from scipy.special import gammaln, stdtr, stdtrit
 Floats = NDArray[np.float64]
 
 WEIGHTS = np.array([0.0, 0.03, 0.06, 0.09, 0.12, 0.15])  # 1 / ν of the t distributions that are tried
-BELIEF = 5.0  # channels' worth of belief in the bell, before any channel is seen
+BELIEF = 2.0
 FAR = 1e-4  # the two-sided p at which the tails of one t distribution stand for those of a mixture
 ROUNDS = 12  # of the fits: both converge fast, and a last digit of them changes no verdict
 LEAST_SKEW = 1e-6

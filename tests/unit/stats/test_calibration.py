@@ -65,7 +65,7 @@ def week_of(effect: np.ndarray, *, weeks: int = 4, rho: float = 0.0, channels: i
         noise[t] = rho * noise[t - 1] + np.sqrt(1 - rho**2) * noise[t]
     slots = np.arange(168 * weeks) % 168
     theta = effect[slots][:, None] + noise[50:]
-    row = RowShape(skewness=np.zeros(channels), kurtosis=np.zeros(channels))
+    row = RowShape(skewness=np.zeros(channels), kurtosis=np.zeros(channels), kin=np.zeros(channels, np.int64))
     return calibrate(theta, np.full(theta.shape, 1e6), np.ones(channels), slots, 168, row)
 
 
@@ -173,7 +173,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
         calibrate(np.zeros((5, 1)), np.zeros((5, 1)), np.ones(1), np.arange(5), 3)
 
 
-BELLS = RowShape(skewness=np.zeros(40), kurtosis=np.zeros(40))
+BELLS = RowShape(skewness=np.zeros(40), kurtosis=np.zeros(40), kin=np.zeros(40, np.int64))
 
 
 @pytest.mark.parametrize("row", [None, BELLS])

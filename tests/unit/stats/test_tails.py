@@ -64,9 +64,9 @@ def _rates(theta: np.ndarray, fresh: np.ndarray, row: RowShape, n: float, unit: 
 def test_windows_whose_rows_share_a_source_value_are_judged_by_the_few_values_they_hold() -> None:
     """A thousand rows that hold five values are as skewed as five rows: believing in a thousand flags far too often."""
     rng = RNG(3)
-    row = RowShape(skewness=np.full(40, 2.0), kurtosis=np.full(40, 6.0))  # an exponential's
+    row = RowShape(skewness=np.full(40, 2.0), kurtosis=np.full(40, 6.0), kin=np.zeros(40, np.int64))  # an exponential's
     theta, fresh = (rng.exponential(1.0, (k, 40, 5)).mean(axis=2) - 1 for k in (56, 4000))
-    nothing = RowShape(skewness=np.zeros(40), kurtosis=np.zeros(40))
+    nothing = RowShape(skewness=np.zeros(40), kurtosis=np.zeros(40), kin=np.zeros(40, np.int64))
     known, blind = _rates(theta, fresh, row, 1000.0, 1.0, 1e-3), _rates(theta, fresh, nothing, 1000.0, 1.0, 1e-3)
     assert known < 3e-3
     assert blind > 2 * known
@@ -75,7 +75,7 @@ def test_windows_whose_rows_share_a_source_value_are_judged_by_the_few_values_th
 def test_without_natural_variation_the_variance_of_a_row_is_known_and_not_estimated() -> None:
     """Degrees of freedom are those of what was learned; a bell's p stays near nominal where a plain t is half blind."""
     rng = RNG(4)
-    bell = RowShape(skewness=np.zeros(200), kurtosis=np.zeros(200))
+    bell = RowShape(skewness=np.zeros(200), kurtosis=np.zeros(200), kin=np.zeros(200, np.int64))
     theta, fresh = rng.normal(0, 1 / np.sqrt(500), (56, 200)), rng.normal(0, 1 / np.sqrt(500), (4000, 200))
     assert 0.3e-3 < _rates(theta, fresh, bell, 500.0, 1.0, 1e-3) < 1.2e-3
 
@@ -85,7 +85,7 @@ def test_weeks_that_resemble_each_other_widen_the_error_of_their_mean() -> None:
     theta = np.zeros((56, 300))
     for t in range(1, 56):
         theta[t] = 0.6 * theta[t - 1] + rng.normal(0, 0.1, 300)
-    bell = RowShape(skewness=np.zeros(300), kurtosis=np.zeros(300))
+    bell = RowShape(skewness=np.zeros(300), kurtosis=np.zeros(300), kin=np.zeros(300, np.int64))
     fitted = calibrate(theta, np.full(theta.shape, 1e6), np.ones(300), np.zeros(56, int), 1, bell)
     assert np.median(fitted.inflation(1e6)) > 2.5 / 56  # (1 + ρ) / (1 − ρ) is 4
     off = np.abs(fitted.mean[0]) / np.sqrt(fitted.natural)
@@ -93,7 +93,7 @@ def test_weeks_that_resemble_each_other_widen_the_error_of_their_mean() -> None:
 
 
 def test_normal_scores_have_the_p_of_what_they_stand_for() -> None:
-    row = RowShape(skewness=np.full(1, 1.0), kurtosis=np.full(1, 3.0))
+    row = RowShape(skewness=np.full(1, 1.0), kurtosis=np.full(1, 3.0), kin=np.zeros(1, np.int64))
     theta = RNG(6).exponential(0.1, (56, 1))
     fitted = calibrate(theta, np.full(theta.shape, 100.0), np.ones(1), np.zeros(56, int), 1, row)
     z = np.array([[-3.0], [0.0], [4.0]])
@@ -101,3 +101,17 @@ def test_normal_scores_have_the_p_of_what_they_stand_for() -> None:
     assert 2 * norm.sf(np.abs(score)) == pytest.approx(fitted.p_of(z, 100.0), rel=1e-6)
     assert score[0, 0] < 0 < score[2, 0] < 4
     assert np.isfinite(fitted.normal(np.array([[1e6]]), 100.0)).all()
+
+
+def test_channels_of_another_kin_tell_nothing_of_these() -> None:
+    """Spreads are bells where locations are not: four hundred calm channels must not make wild ones look calm."""
+    rng = RNG(7)
+    wild, calm = rng.standard_t(3, (56, 30)), rng.normal(size=(56, 400))
+    theta = np.hstack([wild, calm])
+    tails = []
+    for kin in (np.repeat([0, 1], [30, 400]), np.zeros(430, np.int64)):
+        row = RowShape(skewness=np.zeros(430), kurtosis=np.zeros(430), kin=kin)
+        fitted = calibrate(theta, np.full(theta.shape, 1e9), np.ones(430), np.zeros(56, int), 1, row)
+        tails.append(fitted.tail)
+    assert tails[0][:30].mean() > tails[1][:30].mean() + 0.01
+    assert tails[0][30:].mean() < 0.02
