@@ -16,9 +16,10 @@ from monitor.statistic import null_model, on_holidays
 from monitor.stats.calibration import calibrate
 
 FEWEST_BLOCKS, MOST_BLOCKS = 3, 16
-LARGEST_P, SMALLEST_P = 0.2, 1e-6  # of the windows that tell how often p is small
+LARGEST_P, SMALLEST_P = 0.3, 1e-6  # of the windows that tell how often p is small
 BELIEF = 3.0  # windows
-LOWEST = 0.01  # of the nominal level: below it a monitor would see nothing
+BELIEVED = 0.7  # the power with which p becomes rare, before any window is seen
+LOWEST, HIGHEST = 0.01, 2.0  # of the nominal level: below, a monitor would see nothing; above, training is too short
 
 
 @per_reference
@@ -59,10 +60,12 @@ def rehearse(reference: Reference, materiality: float, holidays: frozenset[str])
 def level_of(
     reference: Reference, q: float, *, materiality: float = MATERIALITY, holidays: frozenset[str] = frozenset()
 ) -> float:
-    """Return the level at which the fast path flags a share q of training's windows, at most q itself.
+    """Return the level at which the fast path is expected to flag a share q of windows like training's.
 
     Where natural variation is heavier than any tail that is believed, or training wanders from month to month, p-values
-    are smaller than they should be; at q more windows would be flagged than the budget has. See ``level_at``.
+    are smaller than they should be; at q more windows would be flagged than the budget has. Where columns tell the
+    same, or tails are believed that are not there, they are larger, and a monitor at q would be blind to some of what
+    it may see. See ``level_at``; q itself where training is too short for a rehearsal.
     """
     p = rehearse(reference, materiality, holidays)
     return level_at(p, q) if len(p) else q
@@ -85,31 +88,36 @@ def achieved_rate(
 
 
 def rate_at(p: Floats, q: float) -> float:
-    """Return how often p would be at most q, from a sample of p-values.
+    """Return how often p is at most q, from a sample of p-values.
 
     Fewer than a hundred windows cannot count what happens once in a hundred, so the rate at q is drawn from those up to
-    p = .2: their number, and how fast they thin out (Hill 1975), with the weight of three windows on a uniform p.
+    p = .3: their number, and the power with which smaller ones become rare (Hill 1975), both with three windows' worth
+    of belief in a uniform p.
 
     >>> round(rate_at(np.linspace(0.001, 1, 1000), 0.01), 2)
     0.01
     """
-    share, slope = _thinning(p)
-    return float(share * min(q / LARGEST_P, 1.0) ** slope)
+    share, windows, total = _thinning(p)
+    return float(share * (min(q, LARGEST_P) / LARGEST_P) ** ((windows + BELIEF) / (total + BELIEF)))
 
 
 def level_at(p: Floats, q: float) -> float:
-    """Return the level whose rate is q (``rate_at``), at most q and at least a hundredth of it.
+    """Return the level that a new window's p is expected to reach with probability q; from a hundredth of q to twice q.
+
+    Ten windows tell the power of ``rate_at`` only roughly, and the mean rate over all powers that fit is higher than
+    the rate of the best: with a gamma prior it is (1 + ln(.3 / level) / Σ)^−windows, a power of the logarithm. That
+    prior holds that small p are a little less rare than uniform ones.
 
     >>> round(level_at(np.linspace(0.001, 1, 1000) ** 2, 0.01), 5)  # p is below .0001 in a hundredth of windows
-    0.00011
+    0.0001
     """
-    share, slope = _thinning(p)
-    if share * (q / LARGEST_P) ** slope <= q:
-        return q
-    return float(max(LARGEST_P * (q / share) ** (1 / slope), LOWEST * q))
+    share, windows, total = _thinning(p)
+    away = (total + BELIEF / BELIEVED) * ((max(share, q) / q) ** (1 / (windows + BELIEF)) - 1)
+    return float(np.clip(LARGEST_P * math.exp(-away), LOWEST * q, HIGHEST * q))
 
 
-def _thinning(p: Floats) -> tuple[float, float]:
-    """Return the share of p-values up to ``LARGEST_P``, and the power with which smaller ones become rare."""
+def _thinning(p: Floats) -> tuple[float, int, float]:
+    """Return the share of p-values up to ``LARGEST_P``, the windows that have one, the sum of their log distances."""
     small = np.maximum(p[p <= LARGEST_P], SMALLEST_P)
-    return len(small) / len(p), (len(small) + BELIEF) / (np.log(LARGEST_P / small).sum() + BELIEF)
+    share = (len(small) + BELIEF * LARGEST_P) / (len(p) + BELIEF)
+    return share, len(small), float(np.log(LARGEST_P / small).sum())

@@ -155,5 +155,5 @@ def store_training(installation: Installation, watched: Monitored, training: Tra
     if math.isfinite(rate):
         nominal = watched.budget.q
         level = level_of(reference, nominal, holidays=holidays)
-        kept = f", at a level of {level:.2g} instead of {nominal:.2g}" if level < nominal else ""
+        kept = f", at a level of {level:.2g} instead of {nominal:.2g}" if level != nominal else ""
         say(f"Feature flags inside training: {rate:.2%} of windows (nominal {nominal:.2%}{kept}); digest only.")
