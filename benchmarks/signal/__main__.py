@@ -1,6 +1,6 @@
 """Signal quality of our own decisions on worlds with a known truth; writes docs/benchmarks/signal.md.
 
-python -m benchmarks.signal [quick|full] [DIR]      tables; a few minutes on one core, or with twenty seeds a cell
+python -m benchmarks.signal [quick|half|full] [DIR]      tables; from minutes on one core to a day
 python -m benchmarks.signal peers quick|full FOLDER  ours beside other tools, installed into the folder
 python -m benchmarks.signal real FOLDER SEEDS NAME…   ours on real streams with shuffled rows: employment, or one of
                                                     benchmarks.design's with $MONITOR_DATA
@@ -32,6 +32,7 @@ Cells = dict[int, tuple[int, int, int, int]]
 NOTES = Path("build/signal")
 SEEDS: dict[str, Cells] = {  # seeds per cell: (fast path, whole monitor, drifts, stated shifts), by rows per window
     "quick": {200: (10, 1, 0, 4), 1000: (5, 0, 1, 2), 10_000: (1, 0, 0, 0)},
+    "half": {200: (40, 8, 10, 8), 1000: (20, 4, 10, 4), 10_000: (6, 0, 0, 0)},
     "full": {200: (60, 20, 20, 20), 1000: (40, 20, 20, 20), 10_000: (20, 20, 20, 5)},
 }
 FIRST = 1000  # seeds begin here; the method was tried on others
@@ -160,8 +161,8 @@ quality and performance, labels known at once; *holidays* are told to the monito
 says so, as a configuration would. A delay of *–* means that it was never seen. Benign drift is to be
 flagged, never told; correlation alone is what the method cannot see.
 
-The quick form has one to ten seeds in a cell; its intervals say how little that proves. Real streams:
-`python -m benchmarks.signal real`.
+The quick form has one to ten seeds in a cell, the half one four to forty; intervals say how little that proves.
+Real streams: `python -m benchmarks.signal real`.
 
 """
 
@@ -223,7 +224,7 @@ def main(arguments: list[str]) -> None:
                 raise SystemExit(f"Say which streams: some of {', '.join(known)}.")
             for line in real.table(Path(folder), names, range(FIRST, FIRST + int(seeds))):
                 print(line, flush=True)
-        case [] | ["quick" | "full"] | ["quick" | "full", _]:
+        case [] | ["quick" | "half" | "full"] | ["quick" | "half" | "full", _]:
             form = arguments[0] if arguments else "quick"
             write(form, Path(arguments[1]) / PAGE.name if len(arguments) > 1 else PAGE)
         case _:
