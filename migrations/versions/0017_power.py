@@ -8,8 +8,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0016"
-down_revision = "0015"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
@@ -31,7 +31,7 @@ def write(name: str, folder: str) -> None:
 
 
 def upgrade() -> None:
-    write("model_status", "0016")
+    write("model_status", "0017")
 
 
 def downgrade() -> None:
