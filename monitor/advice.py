@@ -88,8 +88,9 @@ def advise(
 
     ``series`` is what the performance check remembers, this window last. Every 7 windows the last 28 are evaluated
     without those of data incidents and shocks (as long as 14 remain; if shocks leave fewer, they are the state, if
-    incidents do, there is no advice). Two failures in a row are looked into: recalibration is tried on stored profiles
-    (``history``), refits by ``prove``; what beats the champion on windows it was not fitted on is advised.
+    incidents do, there is no advice); who dismisses INVESTIGATE_DATA says that the data are right, and its windows
+    count. Two failures in a row are looked into: recalibration is tried on stored profiles (``history``), refits by
+    ``prove``; what beats the champion on windows it was not fitted on is advised.
     """
     adviser = _Adviser(
         evidence=evidence,
@@ -106,8 +107,18 @@ def advise(
             r.cause_key == MODEL and r.state is RecommendationState.APPROVED and r.model_version == model_version
             for r in recommendations
         ),
+        accepted=_accepted(recommendations),
     )
     return adviser.advise(calibration)
+
+
+def _accepted(recommendations: Sequence[Recommendation]) -> frozenset[str]:
+    """Return the families of data incidents whose newest INVESTIGATE_DATA a person dismissed."""
+    newest: dict[str, Recommendation] = {}
+    for r in sorted(recommendations, key=lambda r: (r.window_start, r.opened_at)):
+        if r.action is Action.INVESTIGATE_DATA:
+            newest[r.cause_key.removeprefix("data:")] = r
+    return frozenset(family for family, r in newest.items() if r.state is RecommendationState.DISMISSED)
 
 
 def advise_by_age(
@@ -185,6 +196,8 @@ class _Adviser:
     prove: Prove | None
     pending: bool = False
     """Whether a person approved advice on this very version, which is being carried out."""
+    accepted: frozenset[str] = frozenset()
+    """Families of data incidents of which a person said that the data are right, by dismissing INVESTIGATE_DATA."""
     changed: list[Recommendation] = field(default_factory=list)
     told: list[Recommendation] = field(default_factory=list)
 
@@ -198,7 +211,7 @@ class _Adviser:
             "start": start.isoformat(),
             "end": self.evidence.window.end.isoformat(),
             "shock": self._shocked(),
-            "data": self._broken(start),
+            "data": self._incidents(start),
         }
         marks = [*kept.get("marks", ()), mark][-WINDOWS:]
         memory: dict[str, Any] = {
@@ -225,19 +238,25 @@ class _Adviser:
         """Whether an outcome alert is open that came at once; a slow one is the state, not a shock."""
         return any(a.family == "outcome" and a.is_open and a.open_tracks(latched=False) for a in self.alerts)
 
-    def _broken(self, start: datetime) -> bool:
-        """Whether a data incident covers the window, within 28 windows of its opening."""
+    def _incidents(self, start: datetime) -> list[str]:
+        """Return the data incidents that cover the window, each within 28 windows of its opening."""
         reach = WINDOWS * self.evidence.spec.pace
-        return any(
-            alert.is_data_incident
+        return [
+            alert.family
+            for alert in self.alerts
+            if alert.is_data_incident
             and alert.covers(start)
             and alert.opened_window_start is not None
             and start < alert.opened_window_start + reach
-            for alert in self.alerts
-        )
+        ]
+
+    def _broken(self, mark: Mapping[str, Any]) -> bool:
+        """Whether a window lies in a data incident, as far as nobody said that its data are right."""
+        found = {*mark["data"], *self._incidents(datetime.fromisoformat(mark["start"]))}
+        return bool(found - self.accepted)
 
     def _evaluate(self, memory: dict[str, Any], marks: Sequence[Mapping[str, Any]]) -> None:
-        whole = [m for m in marks if not m["data"] and not self._broken(datetime.fromisoformat(m["start"]))]
+        whole = [mark for mark in marks if not self._broken(mark)]
         calm = [m for m in whole if not m["shock"]]
         used = calm if len(calm) >= LEAST else whole if len(whole) >= LEAST else list(marks)
         windows = tuple(_window(mark) for mark in used)

@@ -70,7 +70,8 @@ def matrix_of(batches: Sequence[Batch]) -> list[Matrix]:
 def fit_predict(task: Task, fit: Matrix, label: Floats, wanted: Matrix) -> Floats:
     """Return predictions for ``wanted`` by a gradient boosting model of ``fit`` and ``label``; imports scikit-learn.
 
-    Binary: probabilities within [1e-4, 1 − 1e-4]; one label only gives its share everywhere.
+    Binary: probabilities within [1e-4, 1 − 1e-4]; one label only gives its share everywhere. Regression: fitted to the
+    absolute error, by which it is judged, so that a few labels that cannot be right do not carry it away.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
@@ -86,7 +87,9 @@ def fit_predict(task: Task, fit: Matrix, label: Floats, wanted: Matrix) -> Float
     # Threads that wait for each other by spinning take minutes on a busy machine for what one does in seconds.
     with threadpool_limits(1):
         if task is Task.REGRESSION:
-            model = HistGradientBoostingRegressor(max_iter=100, learning_rate=0.06, random_state=0)
+            model = HistGradientBoostingRegressor(
+                loss="absolute_error", max_iter=100, learning_rate=0.06, random_state=0
+            )
             return np.asarray(model.fit(fit, label).predict(wanted), np.float64)
         classifier = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.06, random_state=0)
         scores = classifier.fit(fit, label).predict_proba(wanted)[:, 1]

@@ -43,7 +43,6 @@ INACTIVE: tuple[str, ...] = (
     "models.*.source.limits.max_readers",
     "models.*.source.limits.replica_url",
     "models.*.source.limits.sample",
-    "models.*.checks.concept",
     "models.*.checks.multivariate",
 )
 """What is understood but does nothing yet, `*` for any name and `=` for one value.

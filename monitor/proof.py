@@ -14,7 +14,7 @@ from monitor.outcome import OutcomeProfile, Task
 from monitor.source import Floats
 from monitor.stats.classification import Confusion, best_cutoff, cutoff_cost
 from monitor.stats.recalibration import apply_logistic, fit_logistic, log_loss
-from monitor.stats.regression import linear_fit, weighted_median
+from monitor.stats.regression import absolute_fit, weighted_median
 from monitor.stats.resampling import mean_with_error
 from monitor.window import Window
 
@@ -105,8 +105,9 @@ class Adjustment:
 def adjust(fit: OutcomeProfile, windows: Sequence[OutcomeProfile], costs: Costs | None) -> Adjustment:
     """Return what recalibrating or moving the cut-off, fitted on ``fit``, would have gained on ``windows``.
 
-    Binary: logistic map on the logit; regression: linear map. Champion and alternative are compared on the same binned
-    scores, so the error of binning cancels. Multiclass cannot be recalibrated from counts alone.
+    Binary: logistic map on the logit; regression: the line of least absolute error, by which it is judged. Champion and
+    alternative are compared on the same binned scores, so the error of binning cancels. Multiclass cannot be
+    recalibrated from counts alone.
     """
     judged = [window for window in windows if window.labelled]
     if fit.labelled < FEWEST_ROWS or not judged or fit.layout.task is Task.MULTICLASS:
@@ -143,9 +144,8 @@ def adjust(fit: OutcomeProfile, windows: Sequence[OutcomeProfile], costs: Costs 
 
 
 def _adjust_regression(fit: OutcomeProfile, judged: Sequence[OutcomeProfile]) -> Adjustment:
-    slope, intercept = linear_fit(
-        fit.labelled, fit.sum("score_labelled"), fit.sum("label"), fit.sum("score2"), fit.sum("product")
-    )
+    x, y = np.meshgrid(score_values(fit), label_values(fit), indexing="ij")
+    slope, intercept = absolute_fit(x.ravel(), y.ravel(), fit.joint.ravel())
     before: list[float] = []
     after: list[float] = []
     for window in judged:

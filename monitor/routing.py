@@ -19,10 +19,11 @@ LOUD = frozenset({Reason.FIRST, Reason.ESCALATED, Reason.FLAPPING})
 GROUPS = {"outcome": "outcome", "label": "outcome", "score": "score"}
 PREFIXES = {name: name for name in ("feature", "resource", "pipeline", "crowd", "fairness")} | {"quality": "data"}
 PREFIXES["merged"] = "feature"
-PREFIXES |= {name: name for name in ("parity", "stability", "leakage")}
+PREFIXES |= {name: name for name in ("concept", "parity", "stability", "leakage")}
 HEADLINES = {
     "outcome": "the outcomes no longer match the predictions",
     "score": "the score has shifted",
+    "concept": "outcomes no longer follow from scores",
     "data": "something is wrong with the data",
     "feature": "a feature has drifted",
     "fairness": "groups are treated differently",
@@ -307,7 +308,7 @@ def _headline(group: str, transition: Transition, alerts: Sequence[Alert]) -> st
     if head == "data":
         sources = sorted({a.family.partition(":")[2] or a.family for a in alerts})
         headline = f"{headline}: {', '.join(sources)}"
-    if head == "fairness":
+    if head in ("fairness", "concept"):
         headline += ": " + ", ".join(sorted({a.family.partition(":")[2] for a in alerts}))
     if head in ("resource", "feature", "pipeline"):
         headline += f": {transition.alert.family.partition(':')[2]}"
@@ -394,6 +395,8 @@ def _next_step(group: str, alerts: Sequence[Alert], recommendations: Sequence[Re
             if cause is Cause.DATA:
                 return "INVESTIGATE_DATA first; outcomes of broken inputs say nothing about the model."
             return "Watch it; if two evaluations of four weeks fail, you will hear what to do."
+        case "concept":
+            return "Ask what changed for these rows. No retraining yet: that needs two evaluations of four weeks."
         case "score":
             return "See in the report which features moved; the digest ranks them."
         case "fairness":

@@ -20,6 +20,7 @@ NOUNS |= {"rehearsal", "disclosure", "coverage", "onset", "drawing", "slicing", 
 DECISIONS = {"check", "alert", "routing", "route", "recommendation", "decision", "circuit", "notification", "digest"}
 DECISIONS |= {"comparison", "advice", "proof", "trial", "expectation", "estimate", "metric", "silence", "treatment"}
 DECISIONS |= {
+    "stratum",
     "candidate",
     "gate",
     "golden",

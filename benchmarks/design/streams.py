@@ -225,7 +225,7 @@ def bank() -> Stream:
     frame["ts"] = (
         np.datetime64(EPOCH.replace(tzinfo=None), "s")
         + number * np.timedelta64(7, "D")
-        + inside * np.timedelta64(1, "h")
+        + inside * np.timedelta64(45, "m")
     )
     labels = tuple(f"{p}#{i}" for i, p in enumerate(frame.groupby(number).period.first()))
     return _stream(

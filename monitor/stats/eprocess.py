@@ -122,7 +122,7 @@ def advance(
     autocorrelation: ArrayLike,
     inflation: ArrayLike,
     natural: ArrayLike = 1.0,
-    dead: float = DEAD,
+    dead: ArrayLike = DEAD,
     over: float = np.inf,
     threshold: ArrayLike,
     materiality: ArrayLike,
@@ -160,7 +160,7 @@ def advance(
     gain, width, passed = _filter(rho, np.clip(np.nan_to_num(np.asarray(natural, np.float64)), 0.0, 1.0))
     surprise = np.nan_to_num(z) - rho * detector.previous
     innovation = np.where(seen, surprise / width, 0.0)
-    zone = dead * np.sqrt(h) * passed
+    zone = np.asarray(dead, np.float64) * np.sqrt(h) * passed
     signed = np.stack([innovation, -innovation], axis=1)
     y = np.minimum(signed - zone[:, None], LARGEST)[:, :, None]
     grown = np.minimum(RATES * y - RATES**2 / 2 + np.logaddexp(0.0, detector.evidence), CAP)

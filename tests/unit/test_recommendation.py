@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -198,6 +199,38 @@ def test_an_incident_excludes_at_most_28_windows() -> None:
     service.alerts["q"] = broken(TRAINED, None)
     run(service, 63, shuffled)
     assert [r.action for r in model_advice(service)] == [Action.RETRAIN]
+
+
+def investigation(state: RecommendationState, day: int = TRAINED) -> Recommendation:
+    return Recommendation(
+        id=UUID(int=10_000 + day),
+        model="flights",
+        cause_key="data:quality:weather",
+        action=Action.INVESTIGATE_DATA,
+        state=state,
+        opened_at=window(day).end,
+        window_start=window(day).start,
+        window_end=window(day).end,
+    )
+
+
+def test_who_dismisses_the_advice_on_data_says_that_its_windows_count() -> None:
+    service = daemon(Prover(expanding=gain(0.2)))
+    service.alerts["q"] = broken(TRAINED, None)
+    run(service, 20, shuffled)
+    dismissed = investigation(RecommendationState.DISMISSED)
+    service.recommendations[dismissed.id] = dismissed
+    run(service, 15, shuffled)
+    assert [r.action for r in model_advice(service)] == [Action.RETRAIN]
+
+
+def test_a_later_advice_on_the_same_data_excludes_its_windows_again() -> None:
+    service = daemon(Prover(expanding=gain(0.2)))
+    service.alerts["q"] = broken(TRAINED, None)
+    for one in (investigation(RecommendationState.DISMISSED), investigation(RecommendationState.OPEN, TRAINED + 5)):
+        service.recommendations[one.id] = one
+    run(service, 35, shuffled)
+    assert model_advice(service) == []
 
 
 def test_labels_that_stay_away_are_told_once() -> None:

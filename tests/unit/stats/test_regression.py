@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn import metrics as sk
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import QuantileRegressor
 
-from monitor.stats.regression import linear_fit, mean_and_error, r_squared, representatives, weighted_median
+from monitor.stats.regression import absolute_fit, mean_and_error, r_squared, representatives, weighted_median
 
 rng = np.random.default_rng(0)
 SCORE = rng.normal(50, 10, 400)
@@ -21,14 +21,22 @@ def test_labels_that_do_not_vary_have_no_r_squared() -> None:
     assert np.isnan(r_squared(3, 1.0, 6.0, 12.0))
 
 
-def test_a_line_from_sums_is_the_least_squares_line() -> None:
-    line = LinearRegression().fit(SCORE[:, None], LABEL)
-    found = linear_fit(400, SCORE.sum(), LABEL.sum(), (SCORE**2).sum(), (SCORE * LABEL).sum())
-    assert found == pytest.approx((line.coef_[0], line.intercept_))
+def test_the_line_of_least_absolute_error_is_scikit_learns_and_wild_labels_do_not_turn_it() -> None:
+    wild = np.where(np.arange(400) % 40 == 0, 5000.0, LABEL)
+    line = QuantileRegressor(quantile=0.5, alpha=0.0).fit(SCORE[:, None], wild)
+    found = absolute_fit(SCORE, wild, np.ones(400))
+    assert found == pytest.approx((line.coef_[0], line.intercept_), rel=0.02, abs=0.5)
+
+
+def test_weights_are_as_many_points() -> None:
+    weights = np.arange(400) % 3
+    assert absolute_fit(SCORE, LABEL, weights) == pytest.approx(
+        absolute_fit(SCORE.repeat(weights), LABEL.repeat(weights), np.ones(weights.sum())), rel=1e-6
+    )
 
 
 def test_scores_that_do_not_vary_are_moved_and_not_stretched() -> None:
-    assert linear_fit(4, 20.0, 28.0, 100.0, 140.0) == (1.0, 2.0)
+    assert absolute_fit([5.0] * 4, [7.0, 7.0, 7.0, 90.0], np.ones(4)) == (1.0, 2.0)
 
 
 def test_the_error_of_a_mean_is_numpys() -> None:
