@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -99,7 +99,7 @@ def _problems(installation: Installation) -> Iterator[str]:
 async def _test_channels(installation: Installation) -> list[str]:
     problems = []
     for name, channel in installation.channels.items():
-        message = _test_message()
+        message = trial_message(now())
         try:
             async with asyncio.timeout(TEST_DEADLINE):
                 await channel.send(message, thread_reference="", picture=None)
@@ -111,7 +111,8 @@ async def _test_channels(installation: Installation) -> list[str]:
     return problems
 
 
-def _test_message() -> Notification:
+def trial_message(at: datetime) -> Notification:
+    """Return the message by which a person sees that a channel works."""
     identity = uuid.uuid4()
     return Notification(
         id=identity,
@@ -120,7 +121,7 @@ def _test_message() -> Notification:
         severity=Severity.INFO,
         title="Test message of drift-monitor",
         summary="If you read this, alerts will reach you here. Nothing is wrong.",
-        created_at=now(),
+        created_at=at,
         thread_key=f"test-{identity}",
         group_key="test",
         facts=(Fact(subject="channel", text="works"),),

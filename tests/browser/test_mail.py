@@ -17,14 +17,8 @@ from monitor.blocks import slack_blocks
 from monitor.message import compose, html
 from monitor.notification import Fact, Notification, Reason
 from tests.browser.conftest import violations
+from tests.browser.occasions import HOSTILE
 from tests.peers import notification
-
-HOSTILE = {
-    "mention": "<!channel> <@U024BE7LH> @everyone",
-    "script": "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">",
-    "right to left": "\u202eevil\u202c \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
-    "long": "x" * 10_000,
-}
 
 
 def drifting(features: int, name: str = "feature") -> Notification:
