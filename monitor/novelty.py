@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.column import CategoricalColumn, Column, NumericColumn
 from monitor.memo import per_reference
 from monitor.reference import Reference
-from monitor.sketch import distinct
-from monitor.source import Floats
+from monitor.sketch import distinct, distinct_each
+from monitor.source import Floats, Ints
 
 USUAL = 0.05  # of a window's rows: beyond it a column brings new values all the time
 ENOUGH_WINDOWS = 6
@@ -55,10 +58,14 @@ def moves_in_blocks(reference: Reference, name: str) -> bool:
 @per_reference
 def _blocks(reference: Reference) -> frozenset[str]:
     found = set()
-    for column in reference.layout.columns:
-        views = [view for profile in reference.profiles if (view := profile.columns[column.name]).count]
-        single = sum(view.distinct <= 1 for view in views)
-        if reference.total.columns[column.name].distinct > 1 and 2 * single > len(views):
+    for position, column in enumerate(reference.layout.columns):
+        if reference.total.columns[column.name].distinct <= 1:
+            continue
+        windows = _windows(reference, position)
+        several = distinct_each(windows.registers)
+        if isinstance(column, CategoricalColumn):
+            several += (windows.bins > 0).sum(axis=1)
+        if 2 * int((several <= 1).sum()) > len(several):
             found.add(column.name)
     return frozenset(found)
 
@@ -75,35 +82,47 @@ def records(reference: Reference, name: str) -> Floats:
 
 @per_reference
 def _records(reference: Reference) -> dict[str, Floats]:
-    return {column.name: _of(reference, column.name) for column in reference.layout.columns}
+    return {column.name: _of(reference, position) for position, column in enumerate(reference.layout.columns)}
 
 
-def _of(reference: Reference, name: str) -> Floats:
-    position = reference.layout.index[name]
-    column = reference.layout.columns[position]
-    views = [profile.columns[name] for profile in reference.profiles]
-    used = [i for i, view in enumerate(views) if view.count]
-    if not used:
+def _of(reference: Reference, position: int) -> Floats:
+    windows = _windows(reference, position)
+    bins, registers = windows.bins, windows.registers
+    if not len(bins):
         return np.zeros(0)
-    rows = np.array([views[i].count for i in used], np.float64)
-    unique = np.zeros(len(used))
-    sketched = rows
-    if isinstance(column, CategoricalColumn):
-        bins = np.array([views[i].bins for i in used])
+    unique = np.zeros(len(bins))
+    sketched = rows = (bins.sum(axis=1) + windows.rare).astype(np.float64)
+    if isinstance(reference.layout.columns[position], CategoricalColumn):
         unique = (bins * ((bins > 0).sum(axis=0) == 1)).sum(axis=1).astype(np.float64)
-        sketched = np.array([views[i].other + views[i].new for i in used], np.float64)
-    registers = np.array([reference.profiles[i].registers[position] for i in used])
+        sketched = windows.rare.astype(np.float64)
     order = np.sort(registers, axis=0)
-    highest, second = order[-1], order[-2] if len(used) > 1 else np.zeros_like(order[-1])
-    everything = distinct(highest)
-    shares = np.zeros(len(used))
-    for i, own in enumerate(registers):
-        mine = distinct(own)
-        if mine:
-            without = np.where(own == highest, np.where(_held_twice(registers, highest), highest, second), highest)
-            shares[i] = min(1.0, max(0, everything - distinct(without.astype(np.uint8))) / mine)
-    return (unique + shares * sketched) / rows
+    highest, second = order[-1], order[-2] if len(bins) > 1 else np.zeros_like(order[-1])
+    # Without a window the second highest is left where it alone held the highest.
+    alone = (registers == highest) & ((registers == highest).sum(axis=0) == 1)
+    mine, rest = distinct_each(registers), distinct_each(np.where(alone, second, highest))
+    shares = np.clip((distinct(highest) - rest) / np.maximum(mine, 1), 0.0, 1.0) * (mine > 0)
+    return np.asarray((unique + shares * sketched) / rows, np.float64)
 
 
-def _held_twice(registers: np.ndarray, highest: np.ndarray) -> np.ndarray:
-    return np.asarray((registers == highest).sum(axis=0) > 1)
+@dataclass(frozen=True, kw_only=True)
+class _Windows:
+    """A column in the K training windows that have usable rows of it."""
+
+    bins: Ints
+    """Rows per bin (K, bins)."""
+    rare: Ints
+    """Rows of a categorical column with any other value (K,)."""
+    registers: NDArray[np.uint8]
+
+
+def _windows(reference: Reference, position: int) -> _Windows:
+    layout, profiles = reference.layout, reference.profiles
+    places = layout.bins(position)
+    bins = np.array([profile.counts[places] for profile in profiles])
+    rare = np.zeros(len(bins), np.int64)
+    if isinstance(layout.columns[position], CategoricalColumn):
+        other, new = layout.extra(position, "other"), layout.extra(position, "unseen")
+        rare = np.array([profile.counts[other] + profile.counts[new] for profile in profiles])
+    used = bins.sum(axis=1) + rare > 0
+    registers = np.array([profile.registers[position] for profile in profiles])
+    return _Windows(bins=bins[used], rare=rare[used], registers=registers[used])

@@ -96,9 +96,7 @@ class Panel:
         everything = self._unbent(calibration, theta, slot)
         full = everything / calibration.scale(n)
         z, deviation = full[self.places], everything[self.places]
-        p = calibration.p_of(full, n)[self.places]
-        gate = np.abs(np.nan_to_num(deviation)) >= self.materiality
-        combined, chosen = smallest_p(p, self.owner, len(self.names), gate=gate)
+        combined, chosen = self._combined(calibration.p_of(full, n)[self.places], deviation)
         p_adjusted = adjusted(combined)
         flagged = np.nan_to_num(p_adjusted, nan=1.0) <= q
         if outside is not None:
@@ -123,15 +121,31 @@ class Panel:
             detectable=np.maximum(calibration.minimum_detectable(n, level[0])[self.places], self.materiality),
         )
 
-    def _unbent(self, calibration: Calibration, theta: Floats, slot: int) -> Floats:
-        """Return all deviations, those of spread and shape without what their column's shift explains."""
+    def smallest(self, calibration: Calibration, theta: Floats, n: Floats, slots: Ints) -> Floats:
+        """Return the smallest adjusted p-value of the fast path in each of W windows (W,), 1 where nothing is judged.
+
+        ``theta`` and ``n`` (W, C) are those of the whole null model.
+        """
+        deviation = self._unbent(calibration, theta, slots)
+        p = calibration.p_of(deviation / calibration.scale(n), n)
+        pairs = zip(p[:, self.places], deviation[:, self.places], strict=True)
+        return np.array([np.nanmin(adjusted(self._combined(*one)[0]), initial=1.0) for one in pairs], np.float64)
+
+    def _combined(self, p: Floats, deviation: Floats) -> tuple[Floats, Ints]:
+        """Return each column's p-value and the statistic that it is from, given those of one window's statistics."""
+        gate = np.abs(np.nan_to_num(deviation)) >= self.materiality
+        return smallest_p(p, self.owner, len(self.names), gate=gate)
+
+    def _unbent(self, calibration: Calibration, theta: Floats, slot: int | Ints) -> Floats:
+        """Return all deviations (..., C), those of spread and shape without what their column's shift explains."""
         deviation = calibration.deviation(theta, slot)
-        usual = calibration.mean[slot, self.places[self.first]]
-        moved = shifted(usual + deviation[self.places[self.first]]) - shifted(usual)
-        explained = moved[np.arange(len(self.bent)), self.order - 2]
-        own = deviation[self.places[self.bent]]
+        first = self.places[self.first]
+        usual = calibration.mean[slot][..., first]
+        moved = shifted(usual + deviation[..., first]) - shifted(usual)
+        explained = moved[..., np.arange(len(self.bent)), self.order - 2]
+        own = deviation[..., self.places[self.bent]]
         same = np.where(own * explained > 0, np.minimum(np.abs(own), np.abs(explained)), 0.0)
-        deviation[self.places[self.bent]] = own - np.sign(own) * same
+        deviation[..., self.places[self.bent]] = own - np.sign(own) * same
         return deviation
 
 
@@ -163,13 +177,18 @@ class Verdicts:
     detectable: Floats
 
 
-def outside_range(profile: Profile, names: Sequence[str], lows: Floats, highs: Floats) -> Bools:
+def outside_range(profiles: Sequence[Profile], names: Sequence[str], lows: Floats, highs: Floats) -> Bools:
     """Return for which numeric columns all usable rows (three at least) lie below ``lows`` or above ``highs``.
 
-    ``lows`` and ``highs`` (columns of the layout,) are a training's extremes.
+    ``lows`` and ``highs`` (columns of the layout,) are a training's extremes. The result is (profiles, columns).
     """
-    at = np.array([profile.layout.index[name] for name in names], np.int64)
-    beyond = (profile.lows[at] > highs[at]) | (profile.highs[at] < lows[at])
-    numeric = [isinstance(profile.layout.columns[i], NumericColumn) for i in at.tolist()]
-    usable = [profile.columns[name].count >= FEWEST_OUTSIDE for name in names]
-    return np.asarray(beyond & numeric & usable & np.isfinite(lows[at]), np.bool_)
+    if not profiles:
+        return np.zeros((0, len(names)), np.bool_)
+    layout = profiles[0].layout
+    at = np.array([layout.index[name] for name in names], np.int64)
+    low, high = np.array([one.lows[at] for one in profiles]), np.array([one.highs[at] for one in profiles])
+    numeric = [isinstance(layout.columns[i], NumericColumn) for i in at.tolist()]
+    found = ((low > highs[at]) | (high < lows[at])) & numeric & np.isfinite(lows[at])
+    for row, column in np.argwhere(found).tolist():
+        found[row, column] = profiles[row].columns[names[column]].count >= FEWEST_OUTSIDE
+    return np.asarray(found, np.bool_)

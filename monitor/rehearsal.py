@@ -43,18 +43,18 @@ def rehearse(reference: Reference, materiality: float, holidays: frozenset[str])
     if blocks < FEWEST_BLOCKS or not len(panel.places):
         return np.zeros(0)
     unit, row = null.statistics.unit, null.statistics.row
-    lows = np.array([profile.lows for profile in reference.profiles])
-    highs = np.array([profile.highs for profile in reference.profiles])
+    profiles = list(reference.profiles)
+    lows, highs = np.array([one.lows for one in profiles]), np.array([one.highs for one in profiles])
     found = []
     for left_out in np.unique(np.linspace(0, blocks - 1, min(blocks, MOST_BLOCKS)).astype(np.int64)).tolist():
         inside = block != left_out
         fitted = calibrate(null.theta[inside], null.n[inside], unit, null.slots[inside], null.seasons, row)
         low, high = lows[inside].min(axis=0), highs[inside].max(axis=0)
-        for t in np.flatnonzero(~inside & ~special).tolist():
-            outside = outside_range(reference.profiles[t], names, low, high)
-            p = panel.judge(fitted, null.theta[t], null.n[t], int(null.slots[t]), 1.0).p_adjusted
-            found.append(0.0 if outside.any() else float(np.nanmin(p, initial=1.0)))
-    return np.array(found)
+        judged = np.flatnonzero(~inside & ~special)
+        outside = outside_range([profiles[t] for t in judged.tolist()], names, low, high).any(axis=1)
+        smallest = panel.smallest(fitted, null.theta[judged], null.n[judged], null.slots[judged])
+        found.append(np.where(outside, 0.0, smallest))
+    return np.concatenate(found)
 
 
 def level_of(

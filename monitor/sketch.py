@@ -21,6 +21,7 @@ LARGEST_EXPONENT = 709.78  # of a double: a little below the logarithm of 1.797e
 KEPT = 256  # unseen values kept by name
 REMEMBERED = 1000  # texts at once whose hashes are worth keeping: more are hardly the same the next time
 REGISTERS = 128  # 1.04 / sqrt(128) = 9 % standard error
+_POWERS = 2.0 ** -np.arange(256)
 
 Novelties = Mapping[float | str, int]
 
@@ -206,9 +207,13 @@ def registers_of(hashes: NDArray[np.uint64]) -> NDArray[np.uint8]:
 
 def distinct(registers: NDArray[np.uint8]) -> int:
     """Return the estimated number of distinct values behind one column's registers."""
+    return int(distinct_each(registers))
+
+
+def distinct_each(registers: NDArray[np.uint8]) -> Ints:
+    """Return the estimate for each set of registers: (..., registers) to (...,)."""
     m = REGISTERS
-    empty = int((registers == 0).sum())
-    estimate = 0.7213 / (1 + 1.079 / m) * m * m / float(np.sum(2.0 ** -registers.astype(np.float64)))
-    if estimate <= 2.5 * m and empty:
-        estimate = m * math.log(m / empty)
-    return round(estimate)
+    empty = (registers == 0).sum(axis=-1)
+    estimate = 0.7213 / (1 + 1.079 / m) * m * m / _POWERS[registers].sum(axis=-1)
+    few = (estimate <= 2.5 * m) & (empty > 0)
+    return np.asarray(np.rint(np.where(few, m * np.log(m / np.maximum(empty, 1)), estimate)), np.int64)

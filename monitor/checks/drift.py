@@ -127,7 +127,7 @@ class Drift:
         place = {name: j for j, name in enumerate(names)}
         panel = Panel.of(null, names, self.materiality)
         theta, n = null.statistics.values(current)
-        outside = outside_range(current, names, reference.total.lows, reference.total.highs)
+        outside = outside_range([current], names, reference.total.lows, reference.total.highs)[0]
         slot = slot_of(reference, evidence.window)
         level = level_of(reference, evidence.budget.q, materiality=self.materiality, holidays=evidence.holidays)
         verdicts = panel.judge(null.season, theta, n, slot, level, outside)
