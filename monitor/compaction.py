@@ -16,7 +16,6 @@ from monitor.check import Stage
 from monitor.evaluation import CHAMPION, remembered
 from monitor.installation import Installation, Monitored
 from monitor.reading import stored, tile_of, wait_of
-from monitor.recheck import reference_of
 from monitor.reference import Reference
 from monitor.tile import Tile, TileKey, TilePart, merge_inputs, merge_outcomes, merged_tiles
 from monitor.window import DAY, CalendarUnit, Window
@@ -74,7 +73,7 @@ def _compact(
 
 
 def _merge(installation: Installation, key: TileKey, spans: Sequence[Window]) -> int:
-    reference = reference_of(installation, key)
+    reference = installation.reference(key.reference_id)
     with installation.engine.begin() as conn:
         kept = store.load_tiles(
             conn,

@@ -160,12 +160,7 @@ def current_reference(
     found = store.reference_id_at(conn, watched.name, at=at)
     if found is None:
         return None
-
-    def load() -> Reference:
-        body, created_at = store.load_reference_body(conn, found)
-        return Reference.from_bytes(body, created_at=created_at)
-
-    return installation.reference(found, load)
+    return installation.reference(found, conn)
 
 
 def fits(reference: Reference, watched: Monitored) -> bool:

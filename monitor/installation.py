@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "embedded"
 CODE_VERSION = monitor.__version__
-REFERENCES = 64  # training profiles in memory: some megabytes each, a tenth of a second to have one back
+REFERENCES = 1024  # training profiles in memory, without what belongs to single windows: some hundred kilobytes each
 
 
 class UnknownModelError(Exception):
@@ -145,13 +145,20 @@ class Installation:
                 self.sources[name] = source_for(self.model(name).section, self.dsn, name=name)
             return self.sources[name]
 
-    def reference(self, identity: str, load: Callable[[], Reference]) -> Reference:
-        """Return a training profile by its id; ``load`` brings one that is not among those used last."""
+    def reference(self, identity: str, conn: sa.Connection | None = None) -> Reference:
+        """Return a training profile that was ever in force by its id; one of those used last is in memory."""
         with self._lock:
             if identity in self.references:
                 self.references.move_to_end(identity)
                 return self.references[identity]
-        loaded = load()
+        with self.engine.begin() if conn is None else contextlib.nullcontext(conn) as using:
+            body, created_at = store.load_reference_body(using, identity)
+
+        def again() -> bytes:
+            with self.engine.begin() as fresh:
+                return store.load_reference_body(fresh, identity)[0]
+
+        loaded = Reference.from_bytes(body, created_at=created_at, again=again)
         with self._lock:
             found = self.references.setdefault(identity, loaded)
             while len(self.references) > REFERENCES:

@@ -18,7 +18,6 @@ from monitor import ledger, schema, store
 from monitor.check import Stage
 from monitor.installation import Installation, Monitored
 from monitor.reading import load, stored, wait_of
-from monitor.reference import Reference
 from monitor.source import SourceError, TileFacts
 from monitor.tile import Tile, TileKey, TilePart, changed, next_check
 from monitor.window import Window
@@ -97,7 +96,7 @@ def _look(
         for tile in load(installation, key, Window(start=pieces[0].start, end=pieces[-1].end), bodies=False)
         if tile.window in asked
     ]
-    layout, labels = reference_of(installation, key).layout, key.part is TilePart.OUTCOMES
+    layout, labels = installation.reference(key.reference_id).layout, key.part is TilePart.OUTCOMES
     began = clock.perf_counter()
     facts: list[TileFacts] = []
     for some in portions(looked, tiles):
@@ -161,17 +160,6 @@ def portions(pieces: Sequence[Window], tiles: Sequence[Tile], most: int = MOST_R
             weight = rows.get(piece, 0)
         found[-1].append(piece)
     return found
-
-
-def reference_of(installation: Installation, key: TileKey) -> Reference:
-    """Return the training profile of tiles, whether it is still in force or not."""
-
-    def load() -> Reference:
-        with installation.engine.begin() as conn:
-            body, created_at = store.load_reference_body(conn, key.reference_id)
-        return Reference.from_bytes(body, created_at=created_at)
-
-    return installation.reference(key.reference_id, load)
 
 
 def recheck_all(installation: Installation, *, now: datetime) -> dict[str, list[Rechecked]]:

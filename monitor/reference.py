@@ -6,11 +6,11 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, lru_cache
-from typing import Any, overload
+from functools import cached_property, lru_cache, partial
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
@@ -33,6 +33,8 @@ from monitor.slicing import freeze_slicing
 from monitor.source import Batch, CategoryValues, Floats, Ints, NumericValues, Values, take
 from monitor.window import CalendarUnit, Window, WindowSpec
 
+T = TypeVar("T")
+
 FORMAT = 2  # 1 had no relations
 SCORE = "prediction"  # the score's name among the columns; a feature may not be called so
 ENOUGH_WINDOWS = 28  # fewer windows of variance: "calibrating"
@@ -40,34 +42,55 @@ VALUE_EDGES = 64
 CLOCK_SLOTS = {Clock.WEEKDAY: 7, Clock.HOUR: 24, Clock.HALF_HOUR: 48, Clock.MONTH: 12}
 
 
-class PackedProfiles(Sequence[Profile]):
-    """Profiles as they are stored, unpacked when somebody looks at them.
+class Packed(Sequence[T]):
+    """What belongs to the windows of training as it is stored, unpacked when somebody looks at it.
 
-    What is computed from them is kept (``memo``), so that they are looked at once and need no room ever after: packed
-    they take a tenth of it.
+    What is computed from it is kept (``memo``), so it is looked at once, and needs no room ever after: with ``again``,
+    which brings what is stored once more, it is given up once unpacked.
     """
 
-    def __init__(self, layout: Layout, packed: Sequence[str]) -> None:
-        self.layout = layout
-        self.packed = tuple(packed)
+    def __init__(
+        self,
+        stored: Sequence[str | None],
+        unpack: Callable[[bytes], T],
+        again: Callable[[], Sequence[str | None]] | None = None,
+    ) -> None:
+        self.stored: Sequence[str | None] | None = stored
+        self._size, self._unpack, self._again = len(stored), unpack, again
 
     def __len__(self) -> int:
-        return len(self.packed)
+        return self._size
 
     @overload
-    def __getitem__(self, place: int) -> Profile: ...
+    def __getitem__(self, place: int) -> T: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Profile]: ...
-    def __getitem__(self, place: int | slice) -> Profile | Sequence[Profile]:
-        return _unpacked(self)[place]
+    def __getitem__(self, place: slice) -> Sequence[T]: ...
+    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
+        return self._whole()[place]
 
-    def __iter__(self) -> Iterator[Profile]:
-        return iter(_unpacked(self))
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._whole())
+
+    def _whole(self) -> tuple[T, ...]:
+        found: tuple[T, ...] = _unpacked(self)
+        return found
+
+    def unpacked(self) -> tuple[T, ...]:
+        """Return all of it, unpacked anew."""
+        stored = self.stored  # another thread may give it up now
+        if stored is None:
+            assert self._again is not None
+            stored = self._again()
+        # a window without outcomes has none to unpack, and says so
+        found = tuple(None if one is None else self._unpack(base64.b64decode(one)) for one in stored)
+        if self._again is not None:
+            self.stored = None
+        return cast("tuple[T, ...]", found)
 
 
-@lru_cache(maxsize=2)  # references whose memos are being made
-def _unpacked(profiles: PackedProfiles) -> tuple[Profile, ...]:
-    return tuple(Profile.from_bytes(profiles.layout, base64.b64decode(one)) for one in profiles.packed)
+@lru_cache(maxsize=4)  # profiles and outcomes of references whose memos are being made
+def _unpacked(packed: Packed[Any]) -> tuple[Any, ...]:
+    return packed.unpacked()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,7 +111,7 @@ class Reference:
     windows: tuple[Window, ...]
     profiles: Sequence[Profile]
     outcome_layout: OutcomeLayout | None = None
-    outcomes: tuple[OutcomeProfile | None, ...] = ()
+    outcomes: Sequence[OutcomeProfile | None] = ()
     held_out: tuple[bool, ...] = ()
     grouped: OutcomeProfile | None = None
     """All outcomes with their groups, which single windows do not have; None where no slices are configured."""
@@ -104,10 +127,10 @@ class Reference:
     source: str = ""
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         """The frozen columns."""
-        return self.profiles.layout if isinstance(self.profiles, PackedProfiles) else self.profiles[0].layout
+        return self.profiles[0].layout
 
     @cached_property
     def total(self) -> Profile:
@@ -174,13 +197,26 @@ class Reference:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, created_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)) -> Reference:
-        """Return the reference in ``data``; raises ValueError for a newer format."""
-        head = json.loads(zlib.decompress(data))
+    def from_bytes(
+        cls,
+        data: bytes,
+        *,
+        created_at: datetime = datetime(1970, 1, 1, tzinfo=UTC),
+        again: Callable[[], bytes] | None = None,
+    ) -> Reference:
+        """Return the reference in ``data``; raises ValueError for a newer format.
+
+        With ``again``, which returns the same bytes, what belongs to single windows is not kept in memory.
+        """
+        head = _head(data)
         if head["format"] > FORMAT:
             raise ValueError(f"training profile format {head['format']} is newer than {FORMAT}; run the newer program")
         layout = Layout.from_json(head["layout"])
         outcome_layout = head["outcome_layout"] and OutcomeLayout.from_json(head["outcome_layout"])
+
+        def packed(name: str, unpack: Callable[[bytes], T]) -> Packed[T]:
+            return Packed(head[name], unpack, again and (lambda: _head(again())[name]))
+
         found = cls(
             model=head["model"],
             version=head["version"],
@@ -191,12 +227,9 @@ class Reference:
             windows=tuple(
                 Window(start=datetime.fromisoformat(a), end=datetime.fromisoformat(b)) for a, b in head["windows"]
             ),
-            profiles=PackedProfiles(layout, head["profiles"]),
+            profiles=packed("profiles", partial(Profile.from_bytes, layout)),
             outcome_layout=outcome_layout,
-            outcomes=tuple(
-                None if o is None else OutcomeProfile.from_bytes(outcome_layout, base64.b64decode(o))
-                for o in head["outcomes"]
-            ),
+            outcomes=packed("outcomes", partial(OutcomeProfile.from_bytes, outcome_layout)),
             held_out=tuple(head["held_out"]),
             grouped=OutcomeProfile.from_bytes(outcome_layout, base64.b64decode(head["grouped"]))
             if "grouped" in head
@@ -216,7 +249,13 @@ class Reference:
         )
         # what it was stored as; packing thousands of windows again would take seconds
         found.__dict__["id"] = hashlib.sha256(data).hexdigest()
+        found.__dict__["layout"] = layout
         return found
+
+
+def _head(data: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(zlib.decompress(data))
+    return found
 
 
 def _spec_to_json(spec: WindowSpec) -> dict[str, Any]:

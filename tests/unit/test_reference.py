@@ -25,12 +25,32 @@ def loaded() -> Reference:
 
 def test_profiles_of_training_windows_are_unpacked_when_somebody_looks_and_are_what_was_stored() -> None:
     found = loaded()
-    assert isinstance(found.profiles, reference.PackedProfiles)
-    assert all(isinstance(one, str) for one in found.profiles.packed)
+    assert isinstance(found.profiles, reference.Packed)
+    assert all(isinstance(one, str) for one in found.profiles.stored or [None])
     assert len(found.profiles) == len(found.windows)
     assert found.profiles[1:3][0] is found.profiles[1]
     assert sum(one.rows for one in found.profiles) == found.total.rows == STORED["rows"]
     assert found.to_bytes() == loaded().to_bytes()
+
+
+def test_what_belongs_to_single_windows_is_given_up_once_unpacked_where_it_can_be_had_again() -> None:
+    asked, body = [], base64.b64decode(STORED["bytes"])
+
+    def again() -> bytes:
+        asked.append(len(body))
+        return body
+
+    found = Reference.from_bytes(body, again=again)
+    assert isinstance(found.profiles, reference.Packed)
+    assert isinstance(found.outcomes, reference.Packed)
+    assert found.profiles.stored is not None
+    first = list(found.profiles)
+    assert found.profiles.stored is None
+    assert found.total.rows == STORED["rows"]
+    assert not asked
+    assert [one.to_bytes() for one in found.profiles.unpacked()] == [one.to_bytes() for one in first]
+    assert found.to_bytes() == loaded().to_bytes()
+    assert len(asked) == 1
 
 
 def test_what_is_kept_of_a_training_profile_does_not_keep_it_in_memory() -> None:
