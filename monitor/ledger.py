@@ -27,6 +27,9 @@ MAX_ATTEMPTS = 5
 PAUSE = timedelta(minutes=1)
 RESCUED = "the process that ran it stopped renewing its lease"
 OUT_OF_MEMORY = "the process that ran it had no memory left"
+#: How much earlier a model counts as due for a process that knows its training profile: to learn it takes longer than
+#: several windows, so replicas keep to models; and one whose process is gone waits so long for another at most.
+HEAD_START = timedelta(minutes=2)
 PATIENCE = 2  # attempts at reading a window at once, where each may have ended for want of memory
 
 #: What `finish` may be told.
@@ -63,6 +66,18 @@ REVISE = sa.text("""
     ) AS last
     WHERE NOT last.planned
     ON CONFLICT DO NOTHING
+""")
+
+LAST = sa.text("""
+    SELECT wanted.model, wanted.part, newest.window_start, newest.window_end
+    FROM unnest(CAST(:models AS text[]), CAST(:parts AS text[])) AS wanted (model, part)
+    CROSS JOIN LATERAL (
+        SELECT r.window_start, r.window_end
+        FROM monitor.run AS r
+        WHERE r.model = wanted.model AND r.role = :role AND r.part = wanted.part AND r.kind = 'scheduled'
+        ORDER BY r.window_start DESC, r.window_end DESC
+        LIMIT 1
+    ) AS newest
 """)
 
 SKIP = sa.text("""
@@ -117,7 +132,11 @@ CLAIM = sa.text("""
                         < (r.window_start, r.window_end, r.revision)
                     )
             )
-        ORDER BY place.is_backlog, r.due_at, r.window_start, r.part
+        ORDER BY
+            place.is_backlog,
+            r.due_at - CASE WHEN r.model = ANY(CAST(:familiar AS text[])) THEN CAST(:start AS interval) ELSE '0' END,
+            r.window_start,
+            r.part
         LIMIT 1
         FOR UPDATE OF r SKIP LOCKED
     )
@@ -270,15 +289,18 @@ def claim(
     lease: timedelta,
     models: Sequence[str] | None = None,
     current_only: bool = False,
+    familiar: Sequence[str] = (),
 ) -> Run | None:
     """Take the next run that is due, or None; commit before the work begins.
 
     The windows of one model, role and part are given out strictly in order and one at a time, so that detectors see
     time pass as it did. A model that is up to date comes before one that is behind, whose oldest window is its turn,
     and before what is judged again; with `current_only` these are not given out at all. `models` limits the choice to
-    models this process is configured for.
+    models this process is configured for; `familiar` are those whose training profile it has in memory, which have a
+    head start of two minutes.
     """
     values = {"owner": owner, "lease": lease, "now": now, "current_only": current_only}
+    values |= {"familiar": list(familiar), "start": HEAD_START}
     values["models"] = None if models is None else list(models)
     try:
         with conn.begin_nested():
@@ -424,19 +446,26 @@ def rescue(conn: sa.Connection, *, max_attempts: int = MAX_ATTEMPTS) -> list[Run
     return [run_of(row) for row in rows]
 
 
-def last_window(
-    conn: sa.Connection, model: str, role: str, part: str, *, states: Sequence[str] = (), kinds: Sequence[str] = ()
-) -> Window | None:
-    """The newest window the ledger knows, of any state and kind unless told otherwise; None when it knows none."""
+def last_window(conn: sa.Connection, model: str, role: str, part: str, *, states: Sequence[str] = ()) -> Window | None:
+    """The newest window the ledger knows, of any state unless told otherwise; None when it knows none."""
     query = sa.select(runs.c.window_start, runs.c.window_end).where(
         runs.c.model == model, runs.c.role == role, runs.c.part == part
     )
     if states:
         query = query.where(runs.c.state.in_(states))
-    if kinds:
-        query = query.where(runs.c.kind.in_(kinds))
     row = conn.execute(query.order_by(runs.c.window_start.desc(), runs.c.window_end.desc()).limit(1)).one_or_none()
     return None if row is None else Window(start=row.window_start, end=row.window_end)
+
+
+def last_scheduled(conn: sa.Connection, role: str, owed: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Window]:
+    """The newest window that the clock planned, by model and part, in one statement for however many models.
+
+    What a person asked for says nothing about the windows before it.
+    """
+    values = {"role": role, "models": [model for model, _ in owed], "parts": [part for _, part in owed]}
+    return {
+        (row.model, row.part): Window(start=row.window_start, end=row.window_end) for row in conn.execute(LAST, values)
+    }
 
 
 def load_run(conn: sa.Connection, run_id: UUID) -> Run | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import threading
 import time
@@ -36,6 +37,7 @@ LEASE = timedelta(seconds=60)  # a dead owner's run is taken over after this tim
 TICK = timedelta(seconds=5)
 DRAIN = timedelta(seconds=8)  # of the ten that an orchestrator waits after SIGTERM
 EVALUATORS = 2
+SPREAD = timedelta(milliseconds=100)  # about what a window takes
 MOST_SKIPPED = 5000  # windows written down in one statement: each takes two of its 65,535 parameters
 
 
@@ -55,11 +57,14 @@ class Worker:
     active: dict[uuid.UUID, Run] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
     awake: threading.Event = field(default_factory=threading.Event)
+    familiar: set[str] = field(default_factory=set)
+    """Models that this process has learned what is usual for: it keeps to them where it can."""
     metrics: Metrics | None = None
     told: list[Callable[[], None]] = field(default_factory=list)
     """Called when alerts moved or messages were written: there may be something to send or to report."""
     _owed: deque[Callable[[], None]] = field(default_factory=deque, repr=False)
     _away: bool = False
+    _claiming: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def advance(self, now: datetime) -> int:
         """Plan and evaluate everything due at ``now``, one run after the other; returns how many were done."""
@@ -104,9 +109,12 @@ class Worker:
                 log.warning("took back a run", extra={"model": lost.model, "window": lost.window.start.isoformat()})
                 if lost.state == "dead":
                     self._observe(conn, lost, ledger.RESCUED, dead=True, now=now)
-            for watched in self.installation.models.values():
-                for stage in stages(watched):
-                    fresh += plan_windows(conn, watched, stage, now=now)
+            models = self.installation.models
+            owed = [(name, stage) for name, watched in models.items() for stage in stages(watched)]
+            last = ledger.last_scheduled(conn, CHAMPION, [(name, stage.value) for name, stage in owed])
+            for name, stage in owed:
+                after = last.get((name, stage.value))
+                fresh += plan_windows(conn, models[name], stage, after, now=now, among=len(models))
         if fresh:
             reach(Failpoint.MATERIALISED)
 
@@ -115,14 +123,10 @@ class Worker:
 
         With ``current_only`` backlog is left to others.
         """
-        known = list(self.installation.models if models is None else models)
-        with self.installation.engine.begin() as conn:
-            run = ledger.claim(conn, self.owner, now=now, lease=self.lease, models=known, current_only=current_only)
-            if run is None:
-                return False
-            reach(Failpoint.CLAIMING)
+        run = self._claim(now, list(self.installation.models if models is None else models), current_only)
+        if run is None:
+            return False
         assert run.token is not None
-        self.active[run.run_id] = run
         extra = {"model": run.model, "part": run.part, "window": run.window.start.isoformat()}
         began, done = time.perf_counter(), None
         try:
@@ -160,6 +164,27 @@ class Worker:
         elif done is not None and (done.decision.transitions or done.decision.notifications):
             self._tell()
         return True
+
+    def _claim(self, now: datetime, models: Sequence[str], current_only: bool) -> Run | None:
+        """Claim a run of a model that no other evaluator of this process works on: a slow one holds up one of them."""
+        with self._claiming:
+            busy = {run.model for run in self.active.values()}
+            with self.installation.engine.begin() as conn:
+                run = ledger.claim(
+                    conn,
+                    self.owner,
+                    now=now,
+                    lease=self.lease,
+                    models=[model for model in models if model not in busy],
+                    current_only=current_only,
+                    familiar=list(self.familiar),
+                )
+                if run is None:
+                    return None
+                reach(Failpoint.CLAIMING)
+            self.active[run.run_id] = run
+            self.familiar.add(run.model)
+        return run
 
     def _tell(self) -> None:
         for tell in self.told:
@@ -321,21 +346,35 @@ def due_windows(
     return planned, windows[: len(windows) - len(planned)]
 
 
-def plan_windows(conn: sa.Connection, watched: Monitored, stage: Stage, *, now: datetime) -> int:
-    """Write a model's due windows into the ledger; returns how many are new and to be evaluated.
+def plan_windows(
+    conn: sa.Connection, watched: Monitored, stage: Stage, last: Window | None, *, now: datetime, among: int = 1
+) -> int:
+    """Write a model's due windows after ``last`` into the ledger; returns how many are new and to be evaluated.
 
-    Windows beyond the catch-up policy are written as skipped.
+    Windows beyond the catch-up policy are written as skipped. ``among`` is the number of models: see ``jitter``.
     """
-    # what a person asked for says nothing about the windows before it
-    last = ledger.last_window(conn, watched.name, CHAMPION, stage.value, kinds=["scheduled"])
     planned, skipped = due_windows(watched, stage, last, now=now)
     if skipped:
         reason = f"older than max_catch_up when it could be evaluated (catch_up: {watched.section.catch_up})"
         for first in range(0, len(skipped), MOST_SKIPPED):
             some = skipped[first : first + MOST_SKIPPED]
             ledger.skip(conn, watched.name, CHAMPION, stage.value, some, reason=reason)
-    wait = wait_of(watched, stage)
+    wait = wait_of(watched, stage) + jitter(watched.name, among, watched.spec.pace)
     return ledger.materialise(conn, watched.name, CHAMPION, stage.value, planned, wait=wait)
+
+
+def jitter(model: str, models: int, pace: timedelta) -> timedelta:
+    """Return how much later than its fellows a model is due, so that many do not ask the logs at the same moment.
+
+    It is the same for a model each time and in every process, and spread evenly over a tenth of a second for each model
+    that the evaluators of one process cannot take at once, at most a twentieth of the time between windows.
+
+    >>> jitter("fraud", 2, timedelta(hours=1)), jitter("fraud", 502, timedelta(hours=1)) < timedelta(seconds=50)
+    (datetime.timedelta(0), True)
+    """
+    span = min(max(models - EVALUATORS, 0) * SPREAD, pace / 20)
+    drawn = int.from_bytes(hashlib.blake2b(model.encode(), digest_size=4).digest())
+    return span * (drawn / (1 << 32))
 
 
 def plan_anew(conn: sa.Connection, watched: Monitored, windows: Sequence[Window], *, kind: str, now: datetime) -> None:

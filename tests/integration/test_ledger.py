@@ -149,6 +149,36 @@ def test_a_process_is_given_only_runs_of_models_it_knows(engine: sa.Engine) -> N
         assert ledger.claim(conn, "a", now=NOW, lease=LEASE, models=["m", "strange"]) is not None
 
 
+def test_a_process_keeps_to_models_whose_training_profile_it_knows_until_another_has_waited_for_long(
+    engine: sa.Engine,
+) -> None:
+    def due(model: str, late: timedelta) -> None:
+        with engine.begin() as conn:
+            ledger.materialise(conn, model, "champion", "inputs", [day(1)], wait=late)
+
+    def given(familiar: list[str]) -> str:
+        with engine.begin() as conn:
+            run = ledger.claim(conn, "a", now=NOW, lease=LEASE, familiar=familiar)
+        assert run is not None
+        return run.model
+
+    due("strange", timedelta(0))
+    due("familiar", timedelta(seconds=110))
+    due("later", timedelta(seconds=130))
+    assert given(["familiar", "later"]) == "familiar"
+    assert given(["familiar", "later"]) == "strange"
+    assert given(["familiar", "later"]) == "later"
+
+
+def test_the_newest_window_that_the_clock_planned_is_told_of_many_models_at_once(engine: sa.Engine) -> None:
+    plan(engine, 1, 2)
+    plan(engine, 1, model="n", part="outcomes")
+    with engine.begin() as conn:
+        ledger.materialise(conn, "m", "champion", "inputs", [day(9)], kind="manual")
+        found = ledger.last_scheduled(conn, "champion", [("m", "inputs"), ("m", "outcomes"), ("n", "outcomes")])
+    assert found == {("m", "inputs"): day(2), ("n", "outcomes"): day(1)}
+
+
 def test_a_run_in_the_hands_of_a_transaction_that_has_not_ended_is_passed_over(engine: sa.Engine) -> None:
     plan(engine, 1, 2)
     plan(engine, 1, model="other")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import sqlalchemy as sa
+import yaml
 
 from monitor import ledger, schema, store
 from monitor.daemon import Daemon
@@ -66,6 +69,13 @@ def log_rows(installation: Installation) -> None:
             sa.text("INSERT INTO logged SELECT i, :at + i * interval '1 hour', i, 0.5 FROM generate_series(0, 95) i"),
             {"at": FIRST},
         )
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
 
 
 def runs(installation: Installation) -> list[Any]:
@@ -124,6 +134,83 @@ def test_a_window_that_is_too_slow_to_read_holds_up_the_others_for_a_while_only(
         retry_at_once(installation)
     worker.advance(NOW)
     assert [state for _, state, _ in runs(installation)] == ["dead", "done", "done", "done"]
+
+
+def test_a_model_whose_logs_answer_slowly_holds_up_no_other_even_with_both_its_stages(
+    tmp_path: Path, database: Database
+) -> None:
+    config = yaml.safe_load(CONFIG.format(url=database.url, port=1))
+    model = config["models"].pop("m") | {"active": {"from": "2013-04-04"}}
+    outcome = {"label": "y", "matures_after": "0s"}
+    slow = {**model, "source": {**model["source"], "table": "slow", "outcome": outcome}}
+    config["models"] = {"a-slow": slow, "quick": model}
+    file = tmp_path / "two.yaml"
+    file.write_text(yaml.safe_dump(config))
+    url = schema.database_url(database.url).render_as_string(False)
+    installation = Installation(config=load_config(file, {}), url=url)
+    worker = Worker(installation=installation, clock=lambda: NOW, pace=timedelta(milliseconds=50))
+    log_rows(installation)
+    threads: list[threading.Thread] = []
+
+    def done(name: str) -> int:
+        with installation.engine.begin() as conn:
+            query = "SELECT count(*) FROM monitor.run WHERE model = :name AND state = 'done'"
+            return int(conn.scalars(sa.text(query), {"name": name}).one())
+
+    try:
+        with installation.engine.connect() as holder:  # who reads a row waits for as long as this lock is held
+            holder.execute(
+                sa.text(
+                    "CREATE FUNCTION wait() RETURNS float8 LANGUAGE sql VOLATILE AS $$"
+                    "SELECT 0.0::float8 FROM (SELECT pg_advisory_xact_lock_shared(7)) AS w $$"
+                )
+            )
+            holder.execute(
+                sa.text("CREATE VIEW slow AS SELECT id, at, x + wait() AS x, p + wait() AS p, 1 AS y FROM logged")
+            )
+            holder.commit()
+            holder.execute(sa.text("SELECT pg_advisory_lock(7)"))
+            worker.plan(NOW)
+            threads = worker.start()
+            eventually(lambda: done("quick") == 1)
+            assert done("a-slow") == 0
+            assert [run.model for run in worker.active.values()] == ["a-slow"]
+            holder.execute(sa.text("SELECT pg_advisory_unlock(7)"))
+            eventually(lambda: done("a-slow") == 2)
+    finally:
+        worker.stop(threads)
+        installation.close()
+
+
+def test_replicas_share_the_windows_and_each_is_evaluated_once(tmp_path: Path, database: Database) -> None:
+    config = yaml.safe_load(CONFIG.format(url=database.url, port=1))
+    model = config["models"].pop("m") | {"active": {"from": "2013-04-01", "until": "2013-04-05"}}
+    config["models"] = {f"m{number}": model for number in range(6)}
+    file = tmp_path / "six.yaml"
+    file.write_text(yaml.safe_dump(config))
+    url = schema.database_url(database.url).render_as_string(False)
+    replicas = [Installation(config=load_config(file, {}), url=url) for _ in range(3)]
+    workers = [Worker(installation=one, clock=lambda: NOW, pace=timedelta(milliseconds=50)) for one in replicas]
+    log_rows(replicas[0])
+    threads: list[list[threading.Thread]] = []
+    try:
+        for worker in workers:
+            worker.plan(NOW)
+        threads = [worker.start() for worker in workers]
+        with replicas[0].engine.connect() as conn:
+            query = sa.text(
+                "SELECT count(*), count(DISTINCT (model, window_start)), count(DISTINCT owner), max(attempts)"
+                " FROM monitor.run WHERE state = 'done'"
+            )
+            eventually(lambda: conn.execute(query).one()[0] >= 24)
+            everything, windows, owners, attempts = conn.execute(query).one()
+        assert (everything, windows, attempts) == (24, 24, 1)
+        assert owners > 1
+    finally:
+        for worker, started in zip(workers, threads, strict=False):
+            worker.stop(started)
+        for one in replicas:
+            one.close()
 
 
 def train_elsewhere(installation: Installation) -> None:

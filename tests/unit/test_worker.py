@@ -14,7 +14,7 @@ from monitor.installation import Monitored, monitored
 from monitor.model import ModelSection
 from monitor.reading import wait_of
 from monitor.window import Window
-from monitor.worker import due_windows, stages
+from monitor.worker import EVALUATORS, due_windows, jitter, stages
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -122,3 +122,18 @@ def test_planning_twice_plans_nothing_more() -> None:
     model = watched()
     planned, _ = due_windows(model, Stage.INPUTS, last(4), now=NOON)
     assert due_windows(model, Stage.INPUTS, planned[-1], now=NOON) == ([], [])
+
+
+def test_many_models_are_due_one_after_the_other_and_each_at_the_same_time_again() -> None:
+    names = [f"m{number}" for number in range(500)]
+    first = [jitter(name, len(names), HOUR) for name in names]
+    assert first == [jitter(name, len(names), HOUR) for name in names]
+    spread = [round(500 * one / timedelta(seconds=50)) for one in first]
+    assert min(spread) >= 0
+    assert max(spread) <= 500
+    assert all(20 < sum(tenth <= one < tenth + 50 for one in spread) < 100 for tenth in range(0, 500, 50))
+
+
+def test_few_models_wait_for_nothing_and_many_never_for_more_than_a_twentieth_of_their_pace() -> None:
+    assert {jitter(name, EVALUATORS, HOUR) for name in "abc"} == {timedelta(0)}
+    assert all(jitter(str(number), 100_000, HOUR) <= timedelta(minutes=3) for number in range(100))
