@@ -19,6 +19,7 @@ FEWEST_BLOCKS, MOST_BLOCKS = 3, 16
 LARGEST_P, SMALLEST_P = 0.3, 1e-6  # of the windows that tell how often p is small
 BELIEF = 3.0  # windows
 BELIEVED = 0.7  # the power with which p becomes rare, before any window is seen
+HEAVIER = 10.0  # how much slower it becomes rare by 1 / ν: where tails are heavy, those beyond what is believed are too
 LOWEST, HIGHEST = 0.01, 2.0  # of the nominal level: below, a monitor would see nothing; above, training is too short
 
 
@@ -68,7 +69,14 @@ def level_of(
     it may see. See ``level_at``; q itself where training is too short for a rehearsal.
     """
     p = rehearse(reference, materiality, holidays)
-    return level_at(p, q) if len(p) else q
+    return level_at(p, q, heaviness(reference, holidays)) if len(p) else q
+
+
+def heaviness(reference: Reference, holidays: frozenset[str]) -> float:
+    """Return the mean 1 / ν of the natural variation of first statistics (not of shapes); 0 is a bell's."""
+    null = null_model(reference, holidays)
+    first = null.season.tail[null.statistics.row.kin == 0]
+    return float(first[np.isfinite(first)].mean()) if np.isfinite(first).any() else 0.0
 
 
 def achieved_rate(
@@ -84,7 +92,7 @@ def achieved_rate(
     it says little.
     """
     p = rehearse(reference, materiality, holidays)
-    return rate_at(p, level_at(p, budget.q)) if len(p) else math.nan
+    return rate_at(p, level_at(p, budget.q, heaviness(reference, holidays))) if len(p) else math.nan
 
 
 def rate_at(p: Floats, q: float) -> float:
@@ -101,18 +109,19 @@ def rate_at(p: Floats, q: float) -> float:
     return float(share * (min(q, LARGEST_P) / LARGEST_P) ** ((windows + BELIEF) / (total + BELIEF)))
 
 
-def level_at(p: Floats, q: float) -> float:
+def level_at(p: Floats, q: float, heavy: float = 0.0) -> float:
     """Return the level that a new window's p is expected to reach with probability q; from a hundredth of q to twice q.
 
     Ten windows tell the power of ``rate_at`` only roughly, and the mean rate over all powers that fit is higher than
     the rate of the best: with a gamma prior it is (1 + ln(.3 / level) / Σ)^−windows, a power of the logarithm. That
-    prior holds that small p are a little less rare than uniform ones.
+    prior holds that small p are a little less rare than uniform ones, and less so the heavier (1 / ν) the tails are.
 
     >>> round(level_at(np.linspace(0.001, 1, 1000) ** 2, 0.01), 5)  # p is below .0001 in a hundredth of windows
     0.0001
     """
     share, windows, total = _thinning(p)
-    away = (total + BELIEF / BELIEVED) * ((max(share, q) / q) ** (1 / (windows + BELIEF)) - 1)
+    believed = BELIEVED / (1 + HEAVIER * heavy)
+    away = (total + BELIEF / believed) * ((max(share, q) / q) ** (1 / (windows + BELIEF)) - 1)
     return float(np.clip(LARGEST_P * math.exp(-away), LOWEST * q, HIGHEST * q))
 
 

@@ -32,7 +32,7 @@ Cells = dict[int, tuple[int, int, int, int]]
 NOTES = Path("build/signal")
 SEEDS: dict[str, Cells] = {  # seeds per cell: (fast path, whole monitor, drifts, stated shifts), by rows per window
     "quick": {200: (10, 1, 0, 4), 1000: (5, 0, 1, 2), 10_000: (1, 0, 0, 0)},
-    "half": {200: (40, 8, 10, 8), 1000: (20, 4, 10, 4), 10_000: (6, 0, 0, 0)},
+    "half": {200: (40, 6, 6, 6), 1000: (20, 2, 6, 3), 10_000: (6, 0, 0, 0)},
     "full": {200: (60, 20, 20, 20), 1000: (40, 20, 20, 20), 10_000: (20, 20, 20, 5)},
 }
 FIRST = 1000  # seeds begin here; the method was tried on others
@@ -161,7 +161,7 @@ quality and performance, labels known at once; *holidays* are told to the monito
 says so, as a configuration would. A delay of *–* means that it was never seen. Benign drift is to be
 flagged, never told; correlation alone is what the method cannot see.
 
-The quick form has one to ten seeds in a cell, the half one four to forty; intervals say how little that proves.
+The quick form has one to ten seeds in a cell, the half one two to forty; intervals say how little that proves.
 Real streams: `python -m benchmarks.signal real`.
 
 """

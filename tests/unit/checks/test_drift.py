@@ -448,6 +448,8 @@ def test_windows_like_those_of_training_are_flagged_as_often_as_the_budget_says(
     assert 0.5 < np.mean(np.array(levels) ** power) / 0.01 < 1.2 or max(levels) == 0.02, "raised to twice q at most"
     assert level_at(np.zeros(56), 0.01) == pytest.approx(0.0001), "not blind, however odd training is"
     assert level_at(np.ones(56), 0.01) == 0.02
+    p = rng.random(56)
+    assert level_at(p, 0.01, 1 / 7) < level_at(p, 0.01), "where tails are heavy, heavier ones are not far"
 
 
 def test_rare_categories_are_judged_together_by_what_a_small_window_can_hold() -> None:
