@@ -22,7 +22,7 @@ def world(windows: int, *, natural: float, rho: float, seed: int) -> np.ndarray:
 
 def fitted(natural: float, rho: float, seed: int = 1) -> Calibration:
     theta = world(56, natural=natural, rho=rho, seed=seed)
-    row = RowShape(skewness=np.zeros(C), kurtosis=np.zeros(C))
+    row = RowShape(skewness=np.zeros(C), kurtosis=np.zeros(C), kin=np.zeros(C, np.int64))
     return calibrate(theta, np.full(theta.shape, float(ROWS)), np.ones(C), np.zeros(56, int), 1, row)
 
 
