@@ -1,7 +1,7 @@
 """Signal quality of our own decisions on worlds with a known truth; writes docs/benchmarks/signal.md.
 
 python -m benchmarks.signal [quick|half|full] [DIR]      tables; from minutes on one core to a day
-python -m benchmarks.signal peers quick|full FOLDER  ours beside other tools, installed into the folder
+python -m benchmarks.signal peers quick|half|full FOLDER  ours beside other tools, installed into the folder
 python -m benchmarks.signal real FOLDER SEEDS NAME…   ours on real streams with shuffled rows: employment, or one of
                                                     benchmarks.design's with $MONITOR_DATA
 python -m benchmarks.signal cell WHAT N SEEDS NAME…  one line of the tables with seeds of one's choice: of the worlds
@@ -216,7 +216,7 @@ def main(arguments: list[str]) -> None:
                     print(line, flush=True)
         case [("export" | "figures") as command, kind, n, seed, path]:
             commands[command](kind, n, seed, path)
-        case ["peers", "quick" | "full" as form, folder]:
+        case ["peers", "quick" | "half" | "full" as form, folder]:
             ranking.write(form, Path(folder), PAGE.with_name("peers.md"))
         case ["real", folder, seeds, *names] if names and seeds.isdigit() and int(seeds):
             known = [real.EMPLOYMENT, *STREAMS]
