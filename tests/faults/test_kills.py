@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from monitor import outbox
+from monitor import ledger, outbox
 from monitor.dispatcher import deliver
 from monitor.embedded import Database
 from monitor.failpoint import Failpoint
@@ -24,7 +24,7 @@ from tests.faults.fleet import PER_WINDOW, end, fleet, history
 from tests.faults.replica import eventually
 from tests.faults.victims import DELIVERIES, LEASE, Plan, Survivor, dying
 from tests.peers import HttpPeer, notification
-from tests.watched import ask
+from tests.watched import ask, run
 
 HOUR = timedelta(hours=1)
 EVALUATIONS = (
@@ -101,6 +101,48 @@ def test_an_evaluation_that_is_killed_anywhere_loses_and_doubles_nothing(
             recovery=survivor.slowest,
             note=f"{models} models × {windows} windows; runs, findings, alerts, messages as of an unharmed one",
         )
+
+
+@pytest.mark.parametrize("kills", FORMS)
+def test_a_window_that_is_read_in_parts_loses_and_doubles_nothing_whoever_is_killed_between_them(
+    kills: int, tmp_path: Path, database: Database, measured: Callable[..., None]
+) -> None:
+    models, windows = (3, 4) if kills < 10 else (8, 50)
+    at = end(windows, HOUR)
+    with fleet(tmp_path, database, models=models, windows=windows, width=HOUR, channels="{}") as installation:
+        worker = Worker(installation=installation)
+        worker.plan(at)
+        names = sorted(installation.models)
+        while worker.work(at, models=names[:1]):
+            pass
+        taken = "UPDATE monitor.run SET attempts = :tried, reason = :reason WHERE state = 'planned'"
+        run(installation, taken, tried=ledger.PATIENCE, reason=ledger.RESCUED)
+        plan = Plan(
+            file=installation.config.path,
+            at=at,
+            point=Failpoint.TILE_STORED,
+            kills=kills,
+            nth=2,
+            tried=ledger.PATIENCE,
+        )
+        with Survivor(installation=installation, at=at, tried=ledger.PATIENCE) as survivor, dying(plan) as killed:
+            assert killed() == [kills]
+            eventually(lambda: ask(installation, LEASED) == [0])
+        worker.advance(at)
+        clean = history(installation, names[0])
+        lost = sum(history(installation, name) != clean for name in names[1:])
+        assert {name: history(installation, name) for name in names[1:]} == dict.fromkeys(names[1:], clean)
+        bodies = "SELECT count(DISTINCT (start, body)), count(*), count(DISTINCT start) FROM monitor.tile"
+        ((different, tiles, starts),) = ask(installation, bodies)
+        assert (different, tiles) == (starts, models * starts)
+    measured(
+        scenario=1,
+        name=f"kill -9 at {Failpoint.TILE_STORED}",
+        injected=kills,
+        lost=lost,
+        recovery=survivor.slowest,
+        note=f"{models} models × {windows} windows read in parts; the same tiles as of one that was read at once",
+    )
 
 
 @pytest.mark.parametrize("kills", FORMS)

@@ -40,7 +40,7 @@ class Plan:
     """Who is to die: ``kills`` processes, each at the ``nth`` reach of a point.
 
     Where the point is one of delivery, they serve the channel of its name. ``at`` is what time it is for them, ``pace``
-    by how much it goes on with every process.
+    by how much it goes on with every process, ``tried`` how often runs count as tried that nobody has touched.
     """
 
     file: Path
@@ -49,6 +49,7 @@ class Plan:
     kills: int = 1
     nth: int = 1
     pace: timedelta = timedelta(0)
+    tried: int = 0
     seconds: float = 900.0
 
 
@@ -77,6 +78,7 @@ class Survivor:
 
     installation: Installation
     at: datetime
+    tried: int = 0
     slowest: float = 0.0
     """The longest time in seconds from the last sign of life of an owner to the moment its run was taken back."""
     _over: threading.Event = field(default_factory=threading.Event)
@@ -103,17 +105,17 @@ class Survivor:
     def _work(self) -> None:
         worker = Worker(installation=self.installation, lease=10 * LEASE)
         while not self._over.wait(0.1):
-            if tried := models_of(self.installation, tried=True):
-                worker.work(self.at, models=tried)
+            if harmed := models_of(self.installation, self.tried, harmed=True):
+                worker.work(self.at, models=harmed)
 
 
-def models_of(installation: Installation, *, tried: bool) -> list[str]:
-    """Return the models whose next run was tried before, or was not."""
+def models_of(installation: Installation, tried: int, *, harmed: bool) -> list[str]:
+    """Return the models whose next run was tried more than so often, or was not."""
     query = sa.text("""
-        SELECT model FROM monitor.run WHERE state = 'planned' GROUP BY model HAVING (max(attempts) > 0) = :tried
+        SELECT model FROM monitor.run WHERE state = 'planned' GROUP BY model HAVING (max(attempts) > :tried) = :harmed
     """)
     with installation.engine.begin() as conn:
-        return list(conn.scalars(query, {"tried": tried}))
+        return list(conn.scalars(query, {"tried": tried, "harmed": harmed}))
 
 
 def _breed(plan: Plan, result: Connection) -> None:
@@ -127,7 +129,9 @@ def _breed(plan: Plan, result: Connection) -> None:
     if plan.point in DELIVERIES:
         _dispatch(installation, plan.point, limit=1)
     elif plan.point is not Failpoint.MATERIALISED:
-        Worker(installation=installation, lease=LEASE).work(plan.at, models=models_of(installation, tried=False))
+        Worker(installation=installation, lease=LEASE).work(
+            plan.at, models=models_of(installation, plan.tried, harmed=False)
+        )
     installation.close()  # every child makes connections of its own
     installation.sources.clear()
     killed, born, until = 0, 0, time.monotonic() + plan.seconds
@@ -153,7 +157,7 @@ def _live(plan: Plan, installation: Installation, now: datetime) -> None:
         elif plan.point is Failpoint.MATERIALISED:
             Worker(installation=installation).plan(now)
         else:
-            _evaluate(installation, now)
+            _evaluate(installation, now, plan.tried)
     finally:
         os._exit(0)
 
@@ -171,7 +175,7 @@ def _dispatch(installation: Installation, channel: str, *, limit: int) -> None:
     )
 
 
-def _evaluate(installation: Installation, now: datetime) -> None:
+def _evaluate(installation: Installation, now: datetime, tried: int) -> None:
     worker = Worker(installation=installation, lease=LEASE)
 
     def renew() -> None:
@@ -181,5 +185,5 @@ def _evaluate(installation: Installation, now: datetime) -> None:
 
     threading.Thread(target=renew, daemon=True).start()
     # a run is killed once, and then done by the survivor: five kills of the same would be another story
-    while (fresh := models_of(installation, tried=False)) and worker.work(now, models=fresh):
+    while (fresh := models_of(installation, tried, harmed=False)) and worker.work(now, models=fresh):
         pass
