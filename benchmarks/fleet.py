@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -132,20 +133,25 @@ def main(models: int, hours: int, processes: int) -> None:
             slowest, usual = conn.execute(
                 "SELECT max(seconds), percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FROM monitor.run"
             ).fetchone() or (0, 0)
-            [(longest,)] = conn.execute(
-                "SELECT max(took) FROM (SELECT extract(epoch FROM max(finished_at) - min(started_at)) AS took"
-                " FROM monitor.run GROUP BY window_start) AS hours"
-            ).fetchall()
+            first, *later = (
+                float(took)
+                for (took,) in conn.execute(
+                    "SELECT extract(epoch FROM max(finished_at) - min(started_at)) FROM monitor.run"
+                    " GROUP BY window_start ORDER BY window_start"
+                )
+            )
         load = psutil.getloadavg()[0]
         print(f"{models} models × {hours} hourly windows of {rows / max(runs, 1):,.0f} rows, {processes} processes")
         print(f"load {load:.1f}: {runs:,} windows in {seconds:,.0f} s, {owed} not done")
-        print(f"a window takes {usual:.2f} s, the slowest {slowest:.2f} s; the longest hour {longest:.0f} s")
+        print(f"a window takes {usual:.2f} s, the slowest {slowest:.2f} s; the longest hour {max(first, *later):.0f} s")
         for number, (windows, cpu, later, peak) in enumerate(told, 1):
             print(
                 f"process {number}: {sum(windows):,} windows, {cpu:,.0f} s of processor, "
                 f"{1000 * later:.0f} ms a window after the first hour, {peak:.0f} MB at most"
             )
-        print(f"a day of 500 models at this pace: {500 * 24 * seconds / max(runs, 1) / 60:.1f} minutes")
+        if (models, hours) != (500, 24) and later:
+            day = 500 / models * (first + 23 * statistics.median(later))
+            print(f"extrapolated, a first hour and 23 later ones of 500 models take {day / 60:.1f} minutes")
 
 
 if __name__ == "__main__":

@@ -40,8 +40,6 @@ __all__ = [
 ]
 
 INACTIVE: tuple[str, ...] = (
-    "models.*.source.limits.max_readers",
-    "models.*.source.limits.replica_url",
     "models.*.source.limits.sample",
     "models.*.checks.multivariate",
 )

@@ -37,9 +37,8 @@ def addresses(installation: Installation) -> list[Address]:
         source, tables = model.source, _tables(model)
         if source.url.get_secret_value() == "store":
             in_store += tables
-            continue
         for key, url in (("url", source.url), ("limits.replica_url", source.limits.replica_url)):
-            if url is not None:
+            if url is not None and url.get_secret_value() != "store":
                 address = libpq_url(url.get_secret_value())
                 found.append(
                     Address(key=f"models.{name}.source.{key}", url=address, purpose=Purpose.LOGS, tables=tables)
@@ -81,7 +80,7 @@ def roles_of(installation: Installation) -> str:
     store, models = _target(installation.dsn), installation.config.models.values()
     tables: dict[tuple[str, ...], dict[Table, None]] = {store: {}}
     for model in models:
-        url = installation.source_dsn(model)
+        url = installation.primary_dsn(model)  # a replica takes its roles from there
         tables.setdefault(_target(url), {}).update(dict.fromkeys(_found(url, _tables(model))))
     by_writer = any(model.source.url.get_secret_value() == "store" for model in models)
     logs = LogDatabase(database=store[-1], tables=tuple(tables.pop(store)), by_writer=by_writer)

@@ -26,6 +26,7 @@ from monitor.window import WindowSpec
 
 if TYPE_CHECKING:
     from monitor.sources.postgres import PostgresSource
+    from monitor.sources.session import Pool
 
 EMBEDDED = "embedded"
 CODE_VERSION = monitor.__version__
@@ -66,6 +67,7 @@ class Installation:
     references: OrderedDict[str, Reference] = field(default_factory=OrderedDict)
     """Training profiles by id, those used last; they never change, so a copy never goes stale."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _pools: dict[str, Pool] = field(default_factory=dict, repr=False)
 
     @cached_property
     def engine(self) -> sa.Engine:
@@ -142,8 +144,18 @@ class Installation:
 
         with self._lock:  # two evaluators may want the first read of a model at once
             if name not in self.sources:
-                self.sources[name] = source_for(self.model(name).section, self.dsn, name=name)
+                self.sources[name] = source_for(self.model(name).section, self.dsn, name=name, pool=self._pool)
             return self.sources[name]
+
+    def _pool(self, url: str) -> Pool:
+        """Return the connections to an address of logs, as few as the most careful of its models allows."""
+        from monitor.sources.session import Pool
+
+        if url not in self._pools:
+            sections = [model.source for model in self.config.models.values()]
+            most = min(one.limits.max_readers for one in sections if one.address(self.dsn) == url)
+            self._pools[url] = Pool(most=most)
+        return self._pools[url]
 
     def reference(self, identity: str, conn: sa.Connection | None = None) -> Reference:
         """Return a training profile that was ever in force by its id; one of those used last is in memory."""
@@ -166,7 +178,13 @@ class Installation:
         return found
 
     def source_dsn(self, section: ModelSection) -> str:
-        """Return the address of a model's logs for libpq; ``store`` means our own database."""
+        """Return the address at which a model's logs are read, for libpq; ``store`` means our own database."""
+        from monitor.sources.session import libpq_url
+
+        return libpq_url(section.source.address(self.dsn))
+
+    def primary_dsn(self, section: ModelSection) -> str:
+        """Return the address of the database that a model's logs are written to, for libpq."""
         from monitor.sources.session import libpq_url
 
         url = section.source.url.get_secret_value()

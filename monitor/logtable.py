@@ -118,11 +118,11 @@ class LimitsSection(Section):
     """How gently the source is read."""
 
     max_readers: int = Field(2, ge=1, le=64)
-    """Most readers at the same time on this source."""
+    """Most reads of windows by one process at the same time; of models with the same address the smallest counts."""
     statement_timeout: PositiveDuration = timedelta(minutes=5)
     """Longest time for one statement."""
     replica_url: DatabaseAddress | None = None
-    """A replica to read from instead."""
+    """A replica to read from instead; a window waits until the replica has replayed it."""
     replica_url_file: Text | None = None
     """File with replica_url."""
     sample: int | None = Field(None, ge=1000)
@@ -230,6 +230,11 @@ class SourceSection(Section):
             # One statement then serves labels in a table of their own and labels in the log itself.
             implied = BUILTIN_OUTCOME if builtin else {key: given.get(key) for key in ("table", "id")}
             outcome.update({key: place for key, place in implied.items() if outcome.get(key) is None})
+
+    def address(self, store_url: str) -> str:
+        """Return where rows are read: the replica's address where there is one, ``store_url`` for `store`."""
+        chosen = (self.limits.replica_url or self.url).get_secret_value()
+        return store_url if chosen == "store" else chosen
 
     @property
     def latency_column(self) -> str | None:

@@ -8,7 +8,7 @@ days at the row's own time, intervals seconds; arrays give ``name.length`` and, 
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from threading import Lock
@@ -49,7 +49,7 @@ from monitor.sources.logged import CHAMPION, FUTURE, Log, joined_windows
 from monitor.sources.plan import whole_reads
 from monitor.sources.rows import ATTRIBUTE, batch_of, id_field, recipe_of, select_rows
 from monitor.sources.selection import Field, Place, find, missing_column
-from monitor.sources.session import Session, Sessions, connect, explained
+from monitor.sources.session import Pool, Session, Sessions, address, connect, explained
 from monitor.sources.truth import Truth, joined, label_counts, label_facts, same_id, truth_fields
 from monitor.window import Window
 
@@ -59,6 +59,18 @@ ALWAYS = datetime(9999, 1, 1, tzinfo=UTC)
 LONG_AGO = Window(start=datetime(2000, 1, 1, tzinfo=UTC), end=datetime(2000, 1, 2, tzinfo=UTC))
 BUILTIN_OTHER = ("id", "trace_id", "model", "latency_ms", "score", "scores", "prediction", "value")
 
+
+REPLAYED = """
+    SELECT
+        CASE
+            WHEN NOT pg_is_in_recovery() THEN true
+            WHEN pg_last_xact_replay_timestamp() >= {until} THEN true
+            ELSE pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn()
+                AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE pid IS NOT NULL)
+        END,
+        pg_last_xact_replay_timestamp()
+"""
+"""Whether a replica knows all that was committed before a time. Of a quiet primary it has replayed all it received."""
 
 Counted = list[tuple[Any, ...]]
 """Rows of ``Log.facts``."""
@@ -75,17 +87,18 @@ class _Plan:
     began: float
 
 
-def source_for(model: ModelSection, store_url: str, *, name: str = "") -> PostgresSource:
+def source_for(
+    model: ModelSection, store_url: str, *, name: str = "", pool: Callable[[str], Pool] = lambda _: Pool()
+) -> PostgresSource:
     """Return the source of a configured model; ``store_url`` is read where the configuration says ``store``.
 
     ``name`` is the model's; the built-in log tables hold the rows of all models and cannot be read without it.
+    ``pool`` has the connections to an address; models that share one share the limit of reads at once.
     """
     if model.source.builtin and not name:
         raise ValueError("the built-in log tables are shared by all models; give the model's name")
-    url = model.source.url.get_secret_value()
-    return PostgresSource(
-        url=store_url if url == "store" else url, section=model.source, model=name, lateness=model.lateness
-    )
+    url = model.source.address(store_url)
+    return PostgresSource(url=url, section=model.source, model=name, lateness=model.lateness, pool=pool(url))
 
 
 @dataclass(kw_only=True)
@@ -97,13 +110,16 @@ class PostgresSource:
     model: str = ""
     lateness: timedelta = timedelta(hours=48)
     role: str = CHAMPION
+    pool: Pool = field(default_factory=Pool, repr=False)
     _sessions: Sessions = field(init=False, repr=False)
     _known: dict[str, tuple[str, TableDescription]] = field(init=False, default_factory=dict, repr=False)
     _keys: dict[str, Mapping[str, Mapping[str, str]]] = field(init=False, default_factory=dict, repr=False)
     _lock: Lock = field(init=False, default_factory=Lock, repr=False)
 
     def __post_init__(self) -> None:
-        self._sessions = Sessions(url=self.url, statement_timeout=self.section.limits.statement_timeout)
+        limits = self.section.limits
+        key = "source.url" if limits.replica_url is None else "source.limits.replica_url"
+        self._sessions = Sessions(url=self.url, statement_timeout=limits.statement_timeout, pool=self.pool, key=key)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -120,6 +136,7 @@ class PostgresSource:
         began = clock.monotonic()
         session = self._sessions.begin()
         try:
+            self._ensure_replayed(session, tiles)
             log = self._inputs_log(session)
             chosen = self._select(log, layout)
             answers, answer_faults = self._answers(log)
@@ -165,6 +182,7 @@ class PostgresSource:
         began = clock.monotonic()
         session = self._sessions.begin()
         try:
+            self._ensure_replayed(session, tiles)
             log = self._log(session)
             truth = self._truth(session, log)
             answers, faults = self._answers(log)
@@ -207,6 +225,7 @@ class PostgresSource:
         """Return what the rows of tiles look like, without transferring one; see ``Source.fingerprints``."""
         session = self._sessions.begin()
         try:
+            self._ensure_replayed(session, tiles)
             if labels:
                 log = self._log(session)
                 truth = self._truth(session, log)
@@ -344,6 +363,19 @@ class PostgresSource:
             return [str(error)]
         finally:
             session.end()
+
+    def _ensure_replayed(self, session: Session, tiles: Sequence[Window]) -> None:
+        """Raise SourceError where a replica has not yet got as far as the end of these tiles."""
+        if self.section.limits.replica_url is None or not tiles:
+            return
+        until = max(tile.end for tile in tiles)
+        ((replayed, reached),) = session.rows(sql.SQL(REPLAYED).format(until=sql.Literal(until)))
+        if not replayed:
+            where = "nothing yet" if reached is None else f"what was written until {_moment(reached):%Y-%m-%d %H:%M:%S}"
+            raise SourceError(
+                f"The replica {address(self.url)} has replayed {where}, and this window ends at "
+                f"{until:%Y-%m-%d %H:%M}; it is read once the replica has caught up, or remove limits.replica_url."
+            )
 
     def _reads_whole(self, session: Session, log: Log) -> bool:
         """Return whether the plan for the last hour reads a large table from beginning to end."""
@@ -526,7 +558,7 @@ class PostgresSource:
         try:
             return connect(self.url, autocommit=True)
         except psycopg.Error as error:
-            raise explained(error, self.url) from None
+            raise explained(error, self.url, self._sessions.key) from None
 
     # --- counting and decoding ----------------------------------------------------------------------------------------
 

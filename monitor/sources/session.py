@@ -7,7 +7,7 @@ import re
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -86,45 +86,29 @@ def address(url: str) -> str:
 
 
 @dataclass(kw_only=True)
-class Sessions:
-    """Open connections to one database; a read takes one and gives it back, so they are opened once."""
+class Pool:
+    """Connections to one address for however many models: so many reads at once, and no more connections than that."""
 
-    url: str
-    statement_timeout: timedelta
+    most: int = 64
     _idle: list[Connection] = field(default_factory=list, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
+    _free: BoundedSemaphore = field(init=False, repr=False)
 
-    def begin(self) -> Session:
-        """Return a session in a new read-only snapshot; an idle connection that died is replaced."""
-        while True:
-            with self._lock:
-                conn = self._idle.pop() if self._idle else None
-            fresh = conn is None
-            session = Session(owner=self, conn=self._connect() if conn is None else conn)
-            try:
-                session.run(sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
-                milliseconds = max(1, round(self.statement_timeout.total_seconds() * 1000))
-                session.run(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(milliseconds)))
-                session.run(sql.SQL("SET LOCAL TimeZone = 'UTC'"))
-                session.run(sql.SQL("SET LOCAL synchronize_seqscans = off"))  # the first of equal rows stays the first
-                session.run(sql.SQL("SET LOCAL jit = off"))  # its compiling costs more than these statements
-                session.run(sql.SQL("SET LOCAL extra_float_digits = 1"))
-            except SourceError:
-                session.discard()
-                if fresh:
-                    raise
-            else:
-                return session
+    def __post_init__(self) -> None:
+        self._free = BoundedSemaphore(self.most)
 
-    def _connect(self) -> Connection:
-        try:
-            conn = connect(self.url, autocommit=True, encoding=None)
-            # A database without an encoding holds any bytes, and converting them to one would fail.
-            if conn.info.parameter_status("server_encoding") != "SQL_ASCII":
-                conn.execute("SET client_encoding = 'UTF8'")
-        except psycopg.Error as error:
-            raise explained(error, self.url) from None
-        return conn
+    def enter(self, patience: timedelta) -> bool:
+        """Wait until there is room for one more read; returns whether there was in time."""
+        return self._free.acquire(timeout=patience.total_seconds())
+
+    def leave(self) -> None:
+        """Make room for the next read."""
+        self._free.release()
+
+    def idle(self) -> Connection | None:
+        """Return a connection that was given back, if there is one."""
+        with self._lock:
+            return self._idle.pop() if self._idle else None
 
     def give_back(self, conn: Connection) -> None:
         """Keep a connection for the next read."""
@@ -141,12 +125,77 @@ class Sessions:
 
 
 @dataclass(kw_only=True)
+class Sessions:
+    """Reads of one database; each takes a connection of the pool and gives it back, so they are opened once."""
+
+    url: str
+    statement_timeout: timedelta
+    pool: Pool = field(default_factory=Pool)
+    key: str = "source.url"
+    """Where the address stands in the configuration."""
+
+    def begin(self) -> Session:
+        """Return a session in a new read-only snapshot; an idle connection that died is replaced.
+
+        Raises SourceError, also when as many reads as are allowed at once leave no room for as long as a statement may
+        take.
+        """
+        if not self.pool.enter(self.statement_timeout):
+            raise SourceError(
+                f"{self.pool.most} reads of {address(self.url)} at once, as limits.max_readers allows, left no room for"
+                " another in time; raise it, or see which of them is so slow."
+            )
+        try:
+            return self._begin()
+        except BaseException:
+            self.pool.leave()
+            raise
+
+    def _begin(self) -> Session:
+        while True:
+            conn = self.pool.idle()
+            fresh = conn is None
+            session = Session(owner=self, conn=self._connect() if conn is None else conn, left=True)
+            try:
+                session.run(sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+                milliseconds = max(1, round(self.statement_timeout.total_seconds() * 1000))
+                session.run(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(milliseconds)))
+                session.run(sql.SQL("SET LOCAL TimeZone = 'UTC'"))
+                session.run(sql.SQL("SET LOCAL synchronize_seqscans = off"))  # the first of equal rows stays the first
+                session.run(sql.SQL("SET LOCAL jit = off"))  # its compiling costs more than these statements
+                session.run(sql.SQL("SET LOCAL extra_float_digits = 1"))
+            except SourceError:
+                session.discard()
+                if fresh:
+                    raise
+            else:
+                session.left = False
+                return session
+
+    def _connect(self) -> Connection:
+        try:
+            conn = connect(self.url, autocommit=True, encoding=None)
+            # A database without an encoding holds any bytes, and converting them to one would fail.
+            if conn.info.parameter_status("server_encoding") != "SQL_ASCII":
+                conn.execute("SET client_encoding = 'UTF8'")
+        except psycopg.Error as error:
+            raise explained(error, self.url, self.key) from None
+        return conn
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self.pool.close()
+
+
+@dataclass(kw_only=True)
 class Session:
     """One connection within one snapshot."""
 
     owner: Sessions
     conn: Connection
     ended: bool = False
+    left: bool = False
+    """Whether its place among the reads at once is free again."""
 
     def run(self, statement: sql.Composable) -> None:
         """Execute a statement without a result."""
@@ -191,24 +240,32 @@ class Session:
             yield
         except (psycopg.Error, pa.ArrowException, ValueError, OSError) as error:
             self.discard()
-            raise explained(error, self.owner.url) from error
+            raise explained(error, self.owner.url, self.owner.key) from error
 
     def end(self) -> None:
         """End the snapshot and give the connection back; ending twice is harmless."""
         if self.ended:
+            self._leave()
             return
         try:
             self.run(sql.SQL("ROLLBACK"))
         except SourceError:
             return  # the connection is gone and so is its snapshot
         self.ended = True
-        self.owner.give_back(self.conn)
+        self.owner.pool.give_back(self.conn)
+        self._leave()
 
     def discard(self) -> None:
         """Throw the connection away."""
         self.ended = True
         with contextlib.suppress(Exception):
             self.conn.close()
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self.left:
+            self.left = True
+            self.owner.pool.leave()
 
 
 def _gathered(batches: Iterable[pa.RecordBatch], most: int) -> Iterator[pa.RecordBatch]:
@@ -236,7 +293,7 @@ def _readable(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def explained(error: Exception, url: str) -> SourceError:
+def explained(error: Exception, url: str, key: str = "source.url") -> SourceError:
     """Return what a driver's error means for the person who runs the monitor, without any secret."""
     text = str(error)
     state = getattr(error, "sqlstate", None) or next(iter(re.findall(r"SQLSTATE: (\w{5})", text)), "")
@@ -247,12 +304,12 @@ def explained(error: Exception, url: str) -> SourceError:
         "password authentication failed|no password supplied|authentication failed|no pg_hba.conf", said + text
     ):
         return SourceError(
-            f"The source database {where} refused the login ({said}); correct user and password in source.url."
+            f"The source database {where} refused the login ({said}); correct user and password in {key}."
         )
     if re.search("certificate", text):
         return SourceError(
             f"The source database {where} could not prove who it is ({said.rpartition('failed: ')[2]}); "
-            "correct the host, or sslrootcert, in source.url."
+            f"correct the host, or sslrootcert, in {key}."
         )
     if state == "57014":
         return SlowReadError(
@@ -260,14 +317,14 @@ def explained(error: Exception, url: str) -> SourceError:
             "(`monitor doctor` prints the statement) or raise the limit."
         )
     if state == "42501":
-        return SourceError(f"The source database {where} says: {said}; GRANT SELECT on it to the role of source.url.")
+        return SourceError(f"The source database {where} says: {said}; GRANT SELECT on it to the role of {key}.")
     if re.search(r'database ".*" does not exist', said):
-        return SourceError(f"The source database {where} does not exist; correct the name in source.url.")
+        return SourceError(f"The source database {where} does not exist; correct the name in {key}.")
     if re.search(UNREACHABLE, text):
         reason = re.search(r"failed: (.*)", text)
         return SourceError(
             f"The source database {where} cannot be reached ({(reason.group(1) if reason else said).strip()}); "
-            "start it or correct source.url."
+            f"start it or correct {key}."
         )
     if (not state and "server closed the connection" in text) or state in ("57P01", "57P02", "57P03", "08006", "08003"):
         return SourceError(f"The connection to the source database {where} was lost ({said}); it is tried again.")
