@@ -110,15 +110,19 @@ def _step(before: str, after: str) -> int:
     return next((place for place, (one, other) in enumerate(parts) if one != other), 9)
 
 
-def ranked(changed: Sequence[Difference], since_training: Sequence[Difference]) -> list[Difference]:
-    """Return differences from training with those first that came when the golden predictions moved.
+def ranked(apart: Sequence[Difference], seen: Sequence[tuple[Mapping[str, str], int]]) -> list[tuple[Difference, int]]:
+    """Return differences with how many predictions each can have moved, the most first, else in the order given.
 
-    >>> a, b = (Difference(name=name, before="1", after="2") for name in "ab")
-    >>> [one.name for one in ranked([b], [a, b])]
-    ['b', 'a']
+    ``seen`` are environments in which golden rows were replayed, and how many predictions moved there. A version moved
+    no more than the fewest that moved in any environment that ran it.
+
+    >>> one, other = (Difference(name=name, before="1", after="2") for name in "ab")
+    >>> seen = [({"a": "2", "b": "1"}, 0), ({"a": "2", "b": "2"}, 7)]
+    >>> [(difference.name, moved) for difference, moved in ranked([one, other], seen)]
+    [('b', 7), ('a', 0)]
     """
-    fresh = {one.name for one in changed}
-    return sorted(since_training, key=lambda one: one.name not in fresh)
+    found = [(one, min(moved for ran, moved in seen if ran.get(one.name, "") == one.after)) for one in apart]
+    return sorted(found, key=lambda item: -item[1])
 
 
 @dataclass(frozen=True, kw_only=True)

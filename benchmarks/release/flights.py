@@ -53,14 +53,18 @@ def _categories() -> dict[str, list[str]]:
     return {name: sorted(_year()[name].unique()) for name in flights.CATEGORICAL}
 
 
+def _encoded(rows: pd.DataFrame, more: tuple[str, ...]) -> pd.DataFrame:
+    return demo.encode(rows, _categories()).assign(**{name: rows.get(name, np.nan) for name in more})
+
+
 @cache
-def _fitted(span: tuple[date, date]) -> Any:
+def _fitted(span: tuple[date, date], more: tuple[str, ...]) -> Any:
     rows = _between(span)
-    return demo.new_model().fit(demo.encode(rows, _categories()), rows["was_late"].astype(float))
+    return demo.new_model().fit(_encoded(rows, more), rows["was_late"].astype(float))
 
 
-def _said(span: tuple[date, date], frame: pd.DataFrame) -> Any:
-    return _fitted(span).predict_proba(demo.encode(frame, _categories()))[:, 1]
+def _said(span: tuple[date, date], frame: pd.DataFrame, more: tuple[str, ...] = ()) -> Any:
+    return _fitted(span, more).predict_proba(_encoded(frame, more))[:, 1]
 
 
 def winter(frame: pd.DataFrame) -> Any:
@@ -71,6 +75,11 @@ def winter(frame: pd.DataFrame) -> Any:
 def spring(frame: pd.DataFrame) -> Any:
     """Return the scores of a model trained on later months."""
     return _said(SPRING, frame)
+
+
+def leaking(frame: pd.DataFrame) -> Any:
+    """Return the scores of a model trained with the delay at departure, which a flight that is yet to leave lacks."""
+    return _said(SPRING, frame, ("dep_delay",))
 
 
 def swapped(frame: pd.DataFrame) -> Any:
@@ -98,7 +107,7 @@ def main() -> int:
             ("leaking", SPRING, ["dep_delay"]),
         ):
             _between(span)[[*features, *more, "was_late"]].astype({"was_late": bool}).to_parquet(f"{file}.parquet")
-        for file, predict in (("winter", winter), ("spring", spring)):
+        for file, predict in (("winter", winter), ("spring", spring), ("leaking", leaking)):
             golden = _between(WINTER).sample(500, random_state=0)[features].reset_index(drop=True)
             golden.astype({"hour": float, "distance": float}).assign(prediction=predict(golden)).to_parquet(
                 f"golden-{file}.parquet"
@@ -106,7 +115,7 @@ def main() -> int:
         for candidate, function, train, golden, code in (
             ("equal", "winter", "winter", "winter", 0),
             ("spring", "spring", "spring", "spring", None),
-            ("with dep_delay", "spring", "leaking", "spring", 1),
+            ("with dep_delay", "leaking", "leaking", "leaking", 1),
             ("swapped columns", "swapped", "winter", "winter", 1),
             ("nervous", "nervous", "winter", "winter", 1),
         ):

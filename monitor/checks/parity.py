@@ -18,7 +18,7 @@ from monitor.check import (
     Verdict,
     register,
 )
-from monitor.golden import Difference, Replayed, differences, ranked
+from monitor.golden import SAME, Replayed, differences, ranked
 
 SERIOUS = 0.01  # share of decisions that turned over, from which it is critical
 KEPT = 5  # environments that are remembered
@@ -50,43 +50,37 @@ class Parity:
         findings: list[Finding] = []
         for one in found:
             seen = list(memory.get(one.endpoint, ()))
-            findings += _findings(one, seen)
             if one.replay is not None:
-                seen = [*seen, {"packages": dict(one.serving), "moved": one.replay.moved}]
-                memory[one.endpoint] = seen[-KEPT:]
+                seen = [*seen, {"packages": dict(one.serving), "moved": one.replay.moved}][-KEPT:]
+                memory[one.endpoint] = seen
+            findings += _findings(one, [(dict(past["packages"]), past["moved"]) for past in seen])
         if found:
             memory["at"] = evidence.window.end.isoformat()
         return Judgement(findings=findings, memory=memory)
 
 
-def _findings(one: Replayed, seen: list[dict[str, Any]]) -> list[Finding]:
+def _findings(one: Replayed, seen: list[tuple[dict[str, str], int]]) -> list[Finding]:
+    """Judge one replay; ``seen`` are the environments of the last ones with what moved there, this one last."""
     family = "parity" if one.endpoint == "champion" else f"parity:{one.endpoint}"
-    replay, apart = one.replay, differences(one.training, one.serving) if one.serving else []
+    replay = one.replay
     if replay is None:
         return [
             _finding(
                 one, family, Verdict.INCONCLUSIVE, statistic="moved predictions", message=one.problem, reason="endpoint"
             )
         ]
-    last = seen[-1] if seen else None
-    fresh: list[Difference] = []
-    if last is not None and not last["moved"] and replay.moved:
-        fresh = differences({**last["packages"]}, one.serving)
-    order = ranked(fresh, apart)
-    versions = "; ".join(one.text for one in order[:MOST_NAMED])
-    count = f"{replay.moved:,} of {replay.rows:,} golden predictions"
+    order = ranked(differences(one.training, one.serving) if one.serving else [], seen)
+    packages = [{"name": d.name, "training": d.before, "serving": d.after, "moved": moved} for d, moved in order]
     message = ""
     if replay.moved:
         message = (
-            f"{count} moved by more than 1e-06 (largest difference {replay.largest:.3g}), "
-            f"{replay.flipped:,} decisions turned over"
+            f"{replay.moved:,} of {replay.rows:,} golden predictions moved by more than {SAME:g} "
+            f"(largest difference {replay.largest:.3g}), {replay.flipped:,} decisions turned over"
         )
         if replay.swap is not None:
             message += f"; with {replay.swap[0]} and {replay.swap[1]} swapped they come out again"
-        if fresh:
-            message += f"; changed since they last came out: {'; '.join(one.text for one in fresh[:MOST_NAMED])}"
-        elif versions:
-            message += f"; other than in training: {versions}"
+        if suspected := [difference.text for difference, moved in order if moved]:
+            message += f"; other than in training: {'; '.join(suspected[:MOST_NAMED])}"
     serious = replay.flipped >= SERIOUS * replay.rows
     found = [
         _finding(
@@ -101,19 +95,20 @@ def _findings(one: Replayed, seen: list[dict[str, Any]]) -> list[Finding]:
             severity=Severity.CRITICAL if replay.moved and serious else Severity.WARNING,
             latched=True,
             message=message,
-            details={"version": one.version, "flipped": replay.flipped, "packages": [one.text for one in order]},
+            details={"version": one.version, "flipped": replay.flipped, "packages": packages},
         )
     ]
-    if apart:
+    if order:
+        said = [f"{difference.text}: {moved:,} of {replay.rows:,}" for difference, moved in order[:MOST_NAMED]]
         found.append(
             _finding(
                 one,
                 "",
                 Verdict.OK,
                 statistic="package versions",
-                value=float(len(apart)),
-                message=f"{versions}: {replay.moved:,} of {replay.rows:,} predictions changed",
-                details={"packages": [one.text for one in order]},
+                value=float(len(order)),
+                message=f"{'; '.join(said)} predictions changed",
+                details={"packages": packages},
             )
         )
     return found
