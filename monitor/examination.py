@@ -30,10 +30,12 @@ from monitor.installation import Installation, Monitored
 from monitor.noise import Steadied, shake
 from monitor.outcome import Task
 from monitor.pairing import CANARY, compare, read_logs
+from monitor.preprocessing import Unlike
+from monitor.preprocessing import compare as compare_raw
 from monitor.reading import wait_of
 from monitor.release import limits_of
 from monitor.source import SourceError, plain_values
-from monitor.sources.answers import candidates_within, read_packages
+from monitor.sources.answers import candidates_within, read_packages, read_raw
 from monitor.sources.arrow import Decoding
 from monitor.sources.frame import batch_of, chosen, columns_of, labels, numbers_of
 from monitor.sources.logged import CHAMPION
@@ -64,6 +66,7 @@ def examine(installation: Installation, watched: Monitored, evidence: Evidence, 
     known = _foresee(installation, watched, evidence, now=now)
     answers = {
         "parity": _replay(installation, watched, evidence, golden),
+        "preprocessing": _preprocessed(installation, watched, evidence),
         "stability": _steady(watched, evidence, golden),
     }
     found |= {name: facts for name, facts in answers.items() if facts}
@@ -116,19 +119,19 @@ def _compare(
 
 def _replay(
     installation: Installation, watched: Monitored, evidence: Evidence, golden: _Golden | None
-) -> list[Replayed]:
-    """Return what the serving endpoint makes of the golden rows; empty where it is not due or not configured."""
+) -> Replayed | None:
+    """Return what the serving endpoint makes of the golden rows; None where it is not due or not configured."""
     check = watched.checks.get("parity")
     if not isinstance(check, Parity) or golden is None:
-        return []
+        return None
     serving = _environment(installation, watched)
     memory = evidence.memories.get("parity") or {}
     known = memory.get("champion") or [{}]
     if not _is_due(evidence, "parity", check.every) and known[-1].get("packages", serving) == serving:
-        return []
+        return None
     serving_section = watched.section.serving
     if serving_section is None or serving_section.endpoint is None:
-        return []  # a candidate has a training of its own, which the gate asks about
+        return None  # a candidate has a training of its own, which the gate asks about
     endpoint = Endpoint(section=serving_section.endpoint)
     some = {column: values[: check.rows] for column, values in golden.columns.items()}
     replayed, problem = None, ""
@@ -137,16 +140,22 @@ def _replay(
     except EndpointError as error:
         problem = str(error)
         log.warning("the endpoint was not replayed: %s", problem, extra={"model": watched.name})
-    return [
-        Replayed(
-            endpoint=CHAMPION,
-            version=endpoint.version,
-            replay=replayed,
-            problem=problem,
-            training=golden.packages,
-            serving=serving,
-        )
-    ]
+    return Replayed(
+        version=endpoint.version, replay=replayed, problem=problem, training=golden.packages, serving=serving
+    )
+
+
+def _preprocessed(installation: Installation, watched: Monitored, evidence: Evidence) -> list[Unlike]:
+    """Return each feature of the window beside its raw value; empty where none is configured."""
+    check, source = watched.checks.get("parity"), watched.section.source
+    if not isinstance(check, Parity) or not source.raw or evidence.stage is not Stage.INPUTS:
+        return []
+    try:
+        with connect(installation.source_dsn(watched.section), autocommit=True) as conn:
+            found = read_raw(conn, source, evidence.window, model=watched.name, most=check.raw_rows)
+    except psycopg.OperationalError as error:
+        raise SourceError(f"The logs of {watched.name} cannot be read: {str(error).splitlines()[0]}.") from error
+    return [compare_raw(name, raw, logged) for name, (raw, logged) in found.items()]
 
 
 def _steady(watched: Monitored, evidence: Evidence, golden: _Golden | None) -> list[Steadied]:

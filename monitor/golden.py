@@ -127,13 +127,12 @@ def ranked(apart: Sequence[Difference], seen: Sequence[tuple[Mapping[str, str], 
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """One endpoint's replay of the golden rows: ``problem`` says why there is none.
+    """The serving endpoint's replay of the golden rows: ``problem`` says why there is none.
 
     ``training`` and ``serving`` are versions by package, with ``python`` and ``platform`` where they are known;
     ``serving`` is empty where nobody told.
     """
 
-    endpoint: str
     version: str = ""
     replay: Replay | None = None
     problem: str = ""

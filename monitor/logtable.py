@@ -193,6 +193,9 @@ class SourceSection(Section):
     """Column with the milliseconds that the answer took; the built-in log has one."""
     features: Features = "auto"
     """`auto`, or feature → {column or json, type}; `name: numeric` is short for a column of that name."""
+    raw: Mapping[str, Text] = Field(default_factory=dict)
+    """Feature → column, or `column.key` of a JSON column, with its value before preprocessing, or as a view computes it
+    from raw inputs; `parity` compares the two."""
     prediction: PredictionSection
     """Where the model's answer is logged."""
     outcome: OutcomeSection | None = None
@@ -287,6 +290,12 @@ class SourceSection(Section):
             seen[place] = name
 
     def _check_groups(self) -> None:
+        for name, place in self.raw.items():
+            features = {} if isinstance(self.features, str) else self.features
+            if features and name not in features:
+                raise refusal(f"is no feature of this model; {suggestion(name, features)}", "raw", name, show=False)
+            if place == (features[name].place if features else name):
+                raise refusal(f"is {place}, which is the feature itself; name its raw value", "raw", name, show=False)
         for name in self.shown_values if not isinstance(self.features, str) else ():
             if name not in self.features:
                 message = f"is no feature of this model; {suggestion(name, self.features)}"

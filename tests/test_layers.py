@@ -24,6 +24,7 @@ DECISIONS |= {
     "candidate",
     "gate",
     "golden",
+    "preprocessing",
     "noise",
     "foresight",
     "track",

@@ -53,8 +53,9 @@ def _categories() -> dict[str, list[str]]:
     return {name: sorted(_year()[name].unique()) for name in flights.CATEGORICAL}
 
 
-def _encoded(rows: pd.DataFrame, more: tuple[str, ...]) -> pd.DataFrame:
-    return demo.encode(rows, _categories()).assign(**{name: rows.get(name, np.nan) for name in more})
+def _encoded(rows: pd.DataFrame, more: tuple[str, ...]) -> Any:
+    columns = [rows[name] if name in rows else np.full(len(rows), np.nan) for name in more]
+    return np.column_stack([demo.encode(rows, _categories()), *columns])
 
 
 @cache

@@ -1,7 +1,8 @@
-"""Parity: whether what is deployed computes what training computed, by golden rows asked again."""
+"""Parity: whether what is deployed computes what training computed, by golden rows and by raw inputs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from monitor.check import (
     register,
 )
 from monitor.golden import SAME, Replayed, differences, ranked
+from monitor.preprocessing import Unlike
 
 SERIOUS = 0.01  # share of decisions that turned over, from which it is critical
 KEPT = 5  # environments that are remembered
@@ -28,47 +30,71 @@ MOST_NAMED = 5  # packages in a message
 @register("parity")
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """Replays golden rows of the training profile against ``serving.endpoint``.
+    """Replays golden rows of the training profile against ``serving.endpoint``, and features beside raw inputs.
 
     A prediction that moved is told at once, and over with the first replay in which none did. It happens every
-    ``every``, and as soon as serving runs other packages, with at most ``rows`` rows.
+    ``every``, and as soon as serving runs other packages, with at most ``rows`` rows. Features of which ``source.raw``
+    names the raw value are compared with it in the newest ``raw_rows`` rows of each window, and told where more than
+    the share ``unlike`` differs.
     """
 
     every: timedelta = timedelta(days=1)
     rows: int = 500
+    raw_rows: int = 5000
+    unlike: float = 0.001
 
     stages: ClassVar[frozenset[Stage]] = frozenset({Stage.INPUTS})
 
     def __post_init__(self) -> None:
         if self.rows < 1:
             raise ValueError(f"parity.rows is {self.rows}; at least one row must be asked")
+        if self.raw_rows < 1:
+            raise ValueError(f"parity.raw_rows is {self.raw_rows}; at least one row must be compared")
+        if not 0 <= self.unlike < 1:
+            raise ValueError(f"parity.unlike is {self.unlike}; it is a share from 0 to below 1")
 
     def run(self, evidence: Evidence) -> Judgement:
         """Judge what was replayed; the memory is when, and how many predictions moved in which environment."""
         memory: dict[str, Any] = dict(evidence.memories.get("parity") or {})
-        found: list[Replayed] = evidence.examined.get("parity", [])
-        findings: list[Finding] = []
-        for one in found:
-            seen = list(memory.get(one.endpoint, ()))
+        one: Replayed | None = evidence.examined.get("parity")
+        unlike: Sequence[Unlike] = evidence.examined.get("preprocessing", ())
+        findings = [self._of_raw(found) for found in unlike]
+        if one is not None:
+            seen = list(memory.get("champion", ()))
             if one.replay is not None:
                 seen = [*seen, {"packages": dict(one.serving), "moved": one.replay.moved}][-KEPT:]
-                memory[one.endpoint] = seen
+                memory["champion"] = seen
             findings += _findings(one, [(dict(past["packages"]), past["moved"]) for past in seen])
-        if found:
             memory["at"] = evidence.window.end.isoformat()
         return Judgement(findings=findings, memory=memory)
+
+    def _of_raw(self, found: Unlike) -> Finding:
+        share = found.differing / found.rows if found.rows else 0.0
+        bad = share > self.unlike
+        verdict = Verdict.CRITICAL if bad else Verdict.OK if found.rows else Verdict.INCONCLUSIVE
+        return _finding(
+            found.feature,
+            f"parity:{found.feature}",
+            verdict,
+            statistic="raw value",
+            reason="" if found.rows else "no raw value",
+            value=share,
+            threshold=self.unlike,
+            threshold_source=ThresholdSource.DEFAULT,
+            n_current=found.rows,
+            severity=Severity.WARNING,
+            latched=True,
+            message=found.text if bad else "",
+            details={"differing": found.differing, "lost": found.lost, "how": found.how},
+        )
 
 
 def _findings(one: Replayed, seen: list[tuple[dict[str, str], int]]) -> list[Finding]:
     """Judge one replay; ``seen`` are the environments of the last ones with what moved there, this one last."""
-    family = "parity" if one.endpoint == "champion" else f"parity:{one.endpoint}"
     replay = one.replay
     if replay is None:
-        return [
-            _finding(
-                one, family, Verdict.INCONCLUSIVE, statistic="moved predictions", message=one.problem, reason="endpoint"
-            )
-        ]
+        problem = {"message": one.problem, "reason": "endpoint"}
+        return [_finding("champion", "parity", Verdict.INCONCLUSIVE, statistic="moved predictions", **problem)]
     order = ranked(differences(one.training, one.serving) if one.serving else [], seen)
     packages = [{"name": d.name, "training": d.before, "serving": d.after, "moved": moved} for d, moved in order]
     message = ""
@@ -84,8 +110,8 @@ def _findings(one: Replayed, seen: list[tuple[dict[str, str], int]]) -> list[Fin
     serious = replay.flipped >= SERIOUS * replay.rows
     found = [
         _finding(
-            one,
-            family,
+            "champion",
+            "parity",
             Verdict.CRITICAL if replay.moved else Verdict.OK,
             statistic="moved predictions",
             value=replay.moved / replay.rows,
@@ -102,7 +128,7 @@ def _findings(one: Replayed, seen: list[tuple[dict[str, str], int]]) -> list[Fin
         said = [f"{difference.text}: {moved:,} of {replay.rows:,}" for difference, moved in order[:MOST_NAMED]]
         found.append(
             _finding(
-                one,
+                "champion",
                 "",
                 Verdict.OK,
                 statistic="package versions",
@@ -114,11 +140,11 @@ def _findings(one: Replayed, seen: list[tuple[dict[str, str], int]]) -> list[Fin
     return found
 
 
-def _finding(one: Replayed, family: str, verdict: Verdict, *, statistic: str, **more: Any) -> Finding:
+def _finding(subject: str, family: str, verdict: Verdict, *, statistic: str, **more: Any) -> Finding:
     return Finding(
         check="parity",
         part=Part.RELEASE,
-        subject=one.endpoint,
+        subject=subject,
         statistic=statistic,
         verdict=verdict,
         family=family,

@@ -16,7 +16,7 @@ from monitor.outcome import Task
 from monitor.source import SourceError
 from monitor.sources.catalog import ColumnDescription, TableDescription, UnknownTableError, describe_table
 from monitor.sources.labels import meaning
-from monitor.sources.logged import Log
+from monitor.sources.logged import CHAMPION, Log
 from monitor.sources.selection import Place, find, missing_column, text
 from monitor.window import Window
 
@@ -88,6 +88,34 @@ def read_answers(
         decision = _decision(source, value, word)
         found[key] = LoggedAnswer(at=at, version=of, score=value, decision=decision, latency=_number(took))
     return found
+
+
+def read_raw(
+    conn: psycopg.Connection[Any], source: SourceSection, window: Window, *, model: str, most: int
+) -> dict[str, tuple[list[str | None], list[str | None]]]:
+    """Return, by feature that ``source.raw`` names, raw values and features of the newest rows of a window as text.
+
+    Raises SourceError where a column is missing.
+    """
+    log = _log(conn, source, model=model)
+    named = {} if isinstance(source.features, str) else {name: one.place for name, one in source.features.items()}
+    places = [
+        (_place(log.table, written, f"source.raw.{name}"), _place(log.table, named.get(name, name), "source.raw"))
+        for name, written in source.raw.items()
+    ]
+    columns = [text(place, "p") for pair in places for place in pair if place is not None]
+    statement = sql.SQL("SELECT {} FROM {} AS p WHERE {} ORDER BY {} DESC LIMIT {}").format(
+        sql.SQL(", ").join(columns),
+        log.table.identifier,
+        log.within("p", [window], window.end, CHAMPION),
+        sql.Identifier("p", log.time.name),
+        sql.Literal(most),
+    )
+    rows = _rows(conn, statement)
+    return {
+        name: ([row[2 * place] for row in rows], [row[2 * place + 1] for row in rows])
+        for place, name in enumerate(source.raw)
+    }
 
 
 def candidates_within(

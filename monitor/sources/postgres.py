@@ -461,7 +461,7 @@ class PostgresSource:
             return selection.select_layout(log.table, layout, features, keys, "p")
         section, outcome = self.section, self.section.outcome
         named = [section.time, section.id, section.logged_at, section.version, section.role, section.latency]
-        named += section.prediction.columns().values()
+        named += [*section.prediction.columns().values(), *section.raw.values()]
         if outcome is not None and outcome.table in (None, section.table):
             named += [outcome.label, outcome.value, outcome.time, outcome.id]
         if section.builtin:

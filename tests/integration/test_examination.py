@@ -33,6 +33,7 @@ models:
     source:
       builtin: true
       features: {{x: numeric, z: numeric, late_code: numeric}}
+      raw: {raw}
       prediction: {{score: score, threshold: 0.5}}
       outcome: {{label: label, matures_after: 1h}}
     window: {{calendar: day, timezone: UTC}}
@@ -61,6 +62,7 @@ def made(tmp_path: Path, database: Database) -> Iterator[Made]:
             candidate: str | None = None,
             leaks: bool = False,
             again: bool = False,
+            raw: str = "{}",
         ) -> Installation:
             file = tmp_path / "monitor.yaml"
             url = stack.enter_context(scoring(behaviour))
@@ -76,6 +78,7 @@ def made(tmp_path: Path, database: Database) -> Iterator[Made]:
                     production=str(production).lower(),
                     checks=checks,
                     release=other,
+                    raw=raw,
                 )
             )
             installation = stack.enter_context(installed(file))
@@ -278,3 +281,39 @@ def test_a_column_that_tells_as_much_in_production_is_not_suspected(made: Made) 
     ((subject, _, verdict, message),) = findings(installation, "leakage")
     assert (subject, verdict) == ("columns", "ok")
     assert message == "none of 3 columns knows the label or is missing in production"
+
+
+def test_a_feature_that_is_not_what_its_raw_value_says_is_told_with_what_explains_it_and_is_over_once_it_is(
+    made: Made,
+) -> None:
+    installation = made("equal", checks="{stability: false}", raw="{x: features.miles, z: features.told}")
+    run(
+        installation,
+        "UPDATE monitor.prediction_log SET features = features || jsonb_build_object('told', features->'z', 'miles',"
+        " to_jsonb((features->>'x')::float8 / CASE WHEN occurred_at < CAST(:second AS timestamptz) THEN 1.609"
+        " ELSE 1 END))",
+        second=FIRST + DAY,
+    )
+    day(installation, 1)
+    assert [row for row in findings(installation, "parity") if row[1] == "raw value"] == [
+        (
+            "x",
+            "raw value",
+            "critical",
+            "x is not what its raw value says in 1,000 of 1,000 rows: always 1.609 times as much",
+        ),
+        ("z", "raw value", "ok", ""),
+    ]
+    assert titles(installation) == ["The model no longer computes what it did in training"]
+    day(installation, 2)
+    assert ask(installation, "SELECT family, state FROM monitor.alert WHERE family LIKE 'parity%'") == [
+        ("parity:x", "resolved")
+    ]
+
+
+def test_a_raw_column_that_the_log_lacks_keeps_the_window_waiting_with_a_sentence(made: Made) -> None:
+    installation = made("equal", raw="{x: nowhere}")
+    day(installation, 1)
+    assert findings(installation, "parity") == []
+    (said,) = ask(installation, "SELECT DISTINCT reason FROM monitor.run WHERE reason IS NOT NULL")
+    assert 'source.raw.x names the column "nowhere"' in said
