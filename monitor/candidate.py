@@ -49,7 +49,11 @@ class ReleaseVerdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What one version answered, all (N,): score or number, decision (0 or 1), label (NaN: unknown), window."""
+    """What one version answered to N requests: score or number, decision, label (NaN: unknown), window.
+
+    All are (N,), decisions and labels 0 or 1. Of many classes the score is (N, classes), one probability each, and
+    decisions and labels are the places of classes.
+    """
 
     score: Floats
     decision: Floats
@@ -67,7 +71,9 @@ class Answers:
 class Likeness:
     """How alike two versions answer the same requests; NaN where it is not defined.
 
-    ``bands`` are (lowest champion score, highest, mean absolute difference, rows), the most different first.
+    Of many classes the distance is that of the whole distributions, ½ Σ |p − q|, and the rank correlation that of the
+    probability of the champion's class. ``bands`` are (lowest champion score, highest, mean absolute difference, rows),
+    the most different first.
     """
 
     rows: int
@@ -75,6 +81,16 @@ class Likeness:
     rank_correlation: float
     score_distance: float
     bands: Sequence[tuple[float, float, float, int]] = ()
+
+    @property
+    def text(self) -> str:
+        """For people: what is defined."""
+        figures = {
+            "agreement": f"{self.agreement:.1%}",
+            "rank correlation": f"{self.rank_correlation:.3f}",
+            "mean distance of scores": f"{self.score_distance:.4f}",
+        }
+        return ", ".join(f"{name} {figure}" for name, figure in figures.items() if not figure.startswith("nan"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,9 +261,12 @@ def likeness(champion: Answers, candidate: Answers) -> Likeness:
     >>> like.agreement, round(like.score_distance, 3), round(like.rank_correlation, 3)
     (1.0, 0.1, 1.0)
     """
-    known = np.isfinite(champion.score) & np.isfinite(candidate.score)
+    known = _scored(champion) & _scored(candidate)
     a, b = champion.score[known], candidate.score[known]
     apart = np.abs(a - b)
+    if a.ndim > 1:
+        rows, own = np.arange(len(a)), a.argmax(axis=1)
+        apart, a, b = apart.sum(axis=1) / 2, a[rows, own], b[rows, own]
     both = np.isfinite(champion.decision) & np.isfinite(candidate.decision)
     vary = len(a) > 1 and a.min() < a.max() and b.min() < b.max()
     return Likeness(
@@ -275,12 +294,16 @@ def _bands(score: Floats, apart: Floats) -> list[tuple[float, float, float, int]
 def losses(answers: Answers, loss: Loss, costs: Costs | None = None) -> Floats:
     """Return what each labelled answer costs; raises ValueError where costs are needed and not configured.
 
+    Of many classes the Brier score is ½ Σ (p − 1 for the true class)², with two classes the usual one.
+
     >>> answers = Answers(score=np.array([0.9, 0.2]), decision=np.array([1.0, 0.0]), label=np.array([0.0, 0.0]),
     ...     window=np.zeros(2, int))
     >>> losses(answers, Loss.ERROR).tolist(), losses(answers, Loss.BRIER).round(2).tolist()
     ([1.0, 0.0], [0.81, 0.04])
     """
     y, p, said = answers.label, answers.score, answers.decision
+    if p.ndim > 1:
+        return _losses_of_classes(answers, loss)
     match loss:
         case Loss.ERROR:
             return np.asarray(said != y, np.float64)
@@ -298,6 +321,20 @@ def losses(answers: Answers, loss: Loss, costs: Costs | None = None) -> Floats:
                 return np.where(p < y, (y - p) * costs.under, (p - y) * (costs.over or 0.0))
             wrong = np.where(y == 1, costs.false_negative or 0.0, costs.false_positive or 0.0)
             return np.asarray(np.where(said != y, wrong, 0.0), np.float64)
+
+
+def _losses_of_classes(answers: Answers, loss: Loss) -> Floats:
+    rows, true = np.arange(len(answers.label)), answers.label.astype(np.int64)
+    match loss:
+        case Loss.ERROR:
+            return np.asarray(answers.decision != answers.label, np.float64)
+        case Loss.LOG_LOSS:
+            return np.asarray(-np.log(np.clip(answers.score[rows, true], CLIP, 1)), np.float64)
+        case Loss.BRIER:
+            actual = np.eye(answers.score.shape[1])[true]
+            return np.asarray(np.square(answers.score - actual).sum(axis=1) / 2, np.float64)
+        case _:
+            raise ValueError(f"many classes have no {loss.value}; choose error, log_loss or brier")
 
 
 def largest_loss(found: Floats, loss: Loss, costs: Costs | None = None) -> float:
@@ -326,7 +363,7 @@ def judge_pairs(
     mean loss (promote), above it (roll back) or holds it (hold). It may be looked at after every row: a candidate that
     is worse by the margin or more is promoted with probability at most 5 %, however often one looks.
     """
-    usable = np.isfinite(champion.label) & _answered(champion, loss) & _answered(candidate, loss)
+    usable = np.isfinite(champion.label) & _answered(champion, loss, costs) & _answered(candidate, loss, costs)
     a, b = (losses(answers.of(usable), loss, costs) for answers in (champion, candidate))
     largest = largest_loss(np.concatenate([a, b]), loss, costs)
     mean = mean_of(b - a, largest=largest, clusters=champion.window[usable], alpha=alpha)
@@ -342,7 +379,7 @@ def judge_apart(
     """
     means, found = [], []
     for answers in (candidate, champion):
-        rows = answers.of(np.isfinite(answers.label) & _answered(answers, loss))
+        rows = answers.of(np.isfinite(answers.label) & _answered(answers, loss, costs))
         values = losses(rows, loss, costs)
         found.append(values)
         largest = largest_loss(values, loss, costs)
@@ -350,8 +387,15 @@ def judge_apart(
     return _judged(difference(*means), found[1], found[0], loss, margin)
 
 
-def _answered(answers: Answers, loss: Loss) -> NDArray[np.bool_]:
-    return np.isfinite(answers.decision if loss in (Loss.ERROR, Loss.COST) else answers.score)
+def _answered(answers: Answers, loss: Loss, costs: Costs | None) -> NDArray[np.bool_]:
+    """Return where an answer has what a loss needs: a decision, or a score; the cost of a number comes of itself."""
+    decides = loss is Loss.ERROR or (loss is Loss.COST and (costs is None or costs.under is None))
+    return np.isfinite(answers.decision) if decides else _scored(answers)
+
+
+def _scored(answers: Answers) -> NDArray[np.bool_]:
+    known: NDArray[np.bool_] = np.isfinite(answers.score)
+    return known if known.ndim == 1 else np.asarray(known.all(axis=1), np.bool_)
 
 
 def _judged(mean: Mean, a: Floats, b: Floats, loss: Loss, margin: float) -> Judged:

@@ -30,17 +30,21 @@ class EndpointError(Exception):
 
 @dataclass(kw_only=True)
 class Endpoint:
-    """One endpoint; ``version`` is what it last said of its model's version, empty where it does not say."""
+    """One endpoint; ``version`` is what it last said of its model's version, empty where it does not say.
+
+    With ``classes`` it is to give that many probabilities for each row, in the order of the configuration.
+    """
 
     section: EndpointSection
+    classes: int = 0
     version: str = ""
     _last: float = field(default=-math.inf, repr=False)
 
     def __call__(self, rows: Columns) -> Floats:
-        """Return the prediction of each row, (N,); raises EndpointError."""
+        """Return the prediction of each row, (N,) or (N, classes); raises EndpointError."""
         size = len(next(iter(rows.values())))
         step = 1 if self.section.protocol == "json" and _mentions(self.section.request, "$row") else self.section.rows
-        found: list[float] = []
+        found: list[Any] = []
         with httpx.Client(
             trust_env=False, follow_redirects=False, timeout=self.section.timeout.total_seconds(), headers=self._headers
         ) as client:
@@ -107,7 +111,7 @@ class Endpoint:
                 records = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
                 return _filled(self.section.request, records)
 
-    def _scores(self, answer: Any) -> list[float]:
+    def _scores(self, answer: Any) -> list[Any]:
         match self.section.protocol:
             case "v2":
                 found = self._of_outputs(answer)
@@ -119,7 +123,7 @@ class Endpoint:
                 found = self._walk(answer, (self.section.answer or "predictions").split("."))
                 if _mentions(self.section.request, "$row") and not isinstance(found, list):
                     found = [found]
-        return [self._score(one) for one in self._list(found)]
+        return [self._probabilities(one) if self.classes else self._score(one) for one in self._list(found)]
 
     def _of_outputs(self, answer: Any) -> list[Any]:
         if isinstance(answer, dict):
@@ -156,6 +160,12 @@ class Endpoint:
         if not isinstance(value, list):
             raise EndpointError(f"{self._where} answered no list of predictions: {json.dumps(value)[:EXCERPT]}")
         return value
+
+    def _probabilities(self, value: Any) -> list[float]:
+        if not isinstance(value, list) or len(value) != self.classes:
+            said = json.dumps(value)[:EXCERPT]
+            raise EndpointError(f"{self._where} predicted {said}, which is no list of {self.classes} probabilities.")
+        return [self._score(one) for one in value]
 
     def _score(self, value: Any) -> float:
         """Return one prediction; of the probabilities of several classes the last, which is the positive one of two."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
+import pyarrow as pa
 import pyarrow.parquet
 
 from monitor import store, switchboard
@@ -27,6 +28,7 @@ from monitor.endpoint import Endpoint, EndpointError
 from monitor.foresight import FEWEST, Foreknowledge, find
 from monitor.golden import Columns, Floats, Replayed, replay
 from monitor.installation import Installation, Monitored
+from monitor.logtable import SourceSection
 from monitor.noise import Steadied, shake
 from monitor.outcome import Task
 from monitor.pairing import CANARY, compare, read_logs
@@ -53,10 +55,8 @@ def examine(installation: Installation, watched: Monitored, evidence: Evidence, 
     Raises SourceError where the logs cannot be read, as reading the window does.
     """
     found: dict[str, Any] = {}
-    comparable = (
-        watched.section.source.role is not None and watched.section.source.prediction.task is not Task.MULTICLASS
-    )
-    if evidence.stage is Stage.INPUTS and "comparison" in watched.checks and comparable:
+    comparable = "comparison" in watched.checks and watched.section.source.role is not None
+    if evidence.stage is Stage.INPUTS and comparable:
         found["candidates"] = _candidates(installation, watched, evidence)
     if evidence.spec.following(evidence.window).end + wait_of(watched, evidence.stage) <= now:
         return found  # there is a newer window
@@ -132,7 +132,7 @@ def _replay(
     serving_section = watched.section.serving
     if serving_section is None or serving_section.endpoint is None:
         return None  # a candidate has a training of its own, which the gate asks about
-    endpoint = Endpoint(section=serving_section.endpoint)
+    endpoint = Endpoint(section=serving_section.endpoint, classes=golden.classes)
     some = {column: values[: check.rows] for column, values in golden.columns.items()}
     replayed, problem = None, ""
     try:
@@ -161,7 +161,7 @@ def _preprocessed(installation: Installation, watched: Monitored, evidence: Evid
 def _steady(watched: Monitored, evidence: Evidence, golden: _Golden | None) -> list[Steadied]:
     """Return how steady each endpoint's decisions are that may be asked with noise; empty where none is due."""
     check = watched.checks.get("stability")
-    if not isinstance(check, Stability) or golden is None or golden.threshold is None:
+    if not isinstance(check, Stability) or golden is None:
         return []
     asked = {n: s for n, s in _endpoints(watched).items() if check.on_production or not s.production}
     if not asked or not _is_due(evidence, "stability", check.every):
@@ -171,7 +171,7 @@ def _steady(watched: Monitored, evidence: Evidence, golden: _Golden | None) -> l
         try:
             shaken = shake(
                 golden.columns,
-                Endpoint(section=section),
+                Endpoint(section=section, classes=golden.classes),
                 threshold=golden.threshold,
                 rng=np.random.default_rng(SEED),
                 most=check.rows,
@@ -193,7 +193,7 @@ def _foresee(
     if not isinstance(check, Leakage) or reference is None or evidence.stage is not last:
         return None
     seen = (evidence.memories.get("leakage") or {}).get("seen", 0)
-    if reference.task is not Task.BINARY or seen + 1 < SPAN or not _is_due(evidence, "leakage", check.every):
+    if seen + 1 < SPAN or not _is_due(evidence, "leakage", check.every):
         return None
     with installation.engine.begin() as conn:
         sample, _ = store.load_sample(conn, reference.id)
@@ -209,20 +209,28 @@ def _foresee(
     times = [name for name, decoding in source.features().items() if decoding is Decoding.AGE]
     decodings = {name: one for name, one in source.features().items() if one is not Decoding.AGE}
     training = batch_of(table, chosen(table, decodings), time=np.zeros(table.num_rows, np.int64))
-    outcome = section.outcome
-    target = None if outcome is None else outcome.label
-    label = None
-    if target is not None and target in table.column_names:
-        label = labels(target, table[target], (), section.prediction.positive)
+    label = _label(table, section)
     production = {name: plain_values(values) for name, values in rows.columns.items()}
     ages = {name: production[name] for name in times if name in production}
     return find(
         {name: plain_values(values) for name, values in training.columns.items()},
         label,
         production,
+        task=reference.task,
         production_label=rows.label if evidence.has_outcomes else None,
         late={name: float((x[~np.isnan(x)] < 0).mean()) for name, x in ages.items() if not np.isnan(x).all()},
     )
+
+
+def _label(table: pa.Table, section: SourceSection) -> Floats | None:
+    """Return the truth of kept rows as it is read from the log; None where they have none."""
+    outcome, prediction = section.outcome, section.prediction
+    target = None if outcome is None else outcome.label or outcome.value
+    if target is None or target not in table.column_names:
+        return None
+    if prediction.task is Task.REGRESSION:
+        return numbers_of(table[target], target)
+    return labels(target, table[target], tuple(prediction.scores or ()), prediction.positive)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +239,7 @@ class _Golden:
 
     columns: Columns
     said: Floats
+    classes: int
     threshold: float | None
     packages: Mapping[str, str]
 
@@ -241,20 +250,23 @@ def _golden(installation: Installation, watched: Monitored, evidence: Evidence) 
         return None
     with installation.engine.begin() as conn:
         _, kept = store.load_sample(conn, reference.id)
-    score = section.prediction.score or section.prediction.value
-    if not kept or score is None:
+    prediction = section.prediction
+    names = list((prediction.scores or {}).values()) or [name for name in (prediction.score, prediction.value) if name]
+    if not kept or not names:
         return None
     table = pyarrow.parquet.read_table(io.BytesIO(kept))
-    if score not in table.column_names:
+    if not set(names) <= set(table.column_names):
         return None
     outcome = section.outcome
     answers = {*section.prediction.columns().values()}
     answers |= set() if outcome is None else {name for name in (outcome.label, outcome.value) if name}
-    said = numbers_of(table[score], score)
-    known = np.isfinite(said)
+    scores = np.column_stack([numbers_of(table[name], name) for name in names])
+    known = np.isfinite(scores).all(axis=1)
+    said = scores if prediction.scores else scores[:, 0]
     return _Golden(
         columns={name: values[known] for name, values in columns_of(table, answers).items()},
         said=said[known],
+        classes=len(prediction.scores or ()),
         threshold=section.prediction.threshold,
         packages={**reference.packages, **({"python": reference.python_version} if reference.python_version else {})},
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from monitor.golden import Columns, Floats
+from monitor.outcome import Task
 
 SUSPICIOUS = 0.95  # AUC of one column alone, from which it is taken to know the label
 ENCODED = 0.75  # AUC of the order or the spelling of an id, which should know nothing
@@ -56,13 +57,19 @@ def find(
     ids: Columns | None = None,
     late: Mapping[str, float] | None = None,
     compare_presence: bool = True,
+    task: Task = Task.BINARY,
 ) -> Foreknowledge:
     """Return which columns of training know the future, by everything that is at hand.
 
     ``label`` (NaN: unknown) are the labels of the training rows, ``production_label`` those of production's; ``ids``
     are columns that should know nothing; ``late`` is the share of rows in which a time lies after the prediction.
+    The AUC of one column is that of the label (binary), of each class against the others (the largest counts), or of
+    lying above training's median (numbers).
     """
-    areas = {} if label is None else {name: single_auc(values, label) for name, values in training.items()}
+    sides = [] if label is None else sides_of(label, label, task)
+    each = {name: [single_auc(values, side) for side in sides] for name, values in training.items()} if sides else {}
+    best = {name: int(np.nan_to_num(areas, nan=-1.0).argmax()) for name, areas in each.items()}
+    areas = {name: each[name][best[name]] for name in each}
     found = [
         Suspicion(
             column=name,
@@ -78,10 +85,12 @@ def find(
         found += _absent(training, production)
     there = {}
     if production is not None and production_label is not None and label is not None:
-        there = {name: single_auc(production[name], production_label) for name in areas if name in production}
-        found += [one for name in there if (one := _fallen(name, areas, there, label, production_label)) is not None]
+        seen = sides_of(production_label, label, task)
+        there = {name: single_auc(production[name], seen[best[name]]) for name in areas if name in production}
+        fallen = (_fallen(name, areas, there, sides[best[name]], seen[best[name]]) for name in there)
+        found += [one for one in fallen if one is not None]
     for name, values in (ids or {}).items():
-        area = math.nan if label is None else id_auc(values, label)
+        area = max((one for side in sides if math.isfinite(one := id_auc(values, side))), default=math.nan)
         if area >= ENCODED:
             message = f"{name} is an id, and its order or spelling tells the label (AUC {area:.3f})"
             found.append(Suspicion(column=name, kind="id", message=message, value=area, limit=ENCODED))
@@ -90,6 +99,25 @@ def find(
             message = f"{name} lies after the prediction in {share:.1%} of the rows"
             found.append(Suspicion(column=name, kind="later", message=message, value=share, limit=LATE))
     return Foreknowledge(suspicions=tuple(found), areas=areas, in_production=there, columns=len(training))
+
+
+def sides_of(label: Floats, training: Floats, task: Task) -> list[Floats]:
+    """Return the questions of yes and no that a label answers, (N,) each; NaN where it is unknown.
+
+    >>> sides_of(np.array([0.0, 2.0]), np.array([0.0, 1.0, 2.0]), Task.MULTICLASS)[2].tolist()
+    [0.0, 1.0]
+    >>> sides_of(np.array([9.0, np.nan]), np.array([1.0, 2.0, 3.0]), Task.REGRESSION)[0].tolist()
+    [1.0, nan]
+    """
+    known = training[np.isfinite(training)]
+    match task:
+        case Task.BINARY:
+            return [label]
+        case Task.MULTICLASS:
+            answers = [label == one for one in np.unique(known)]
+        case Task.REGRESSION:
+            answers = [label > np.median(known)] if len(known) else []
+    return [np.where(np.isfinite(label), answer, np.nan) for answer in answers]
 
 
 def _absent(training: Columns, production: Columns) -> list[Suspicion]:

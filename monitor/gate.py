@@ -15,7 +15,8 @@ from monitor.candidate import ALPHA, FEWEST, Answers, Judged, Loss, ReleaseVerdi
 from monitor.check import Costs
 from monitor.foresight import REPEATED, Foreknowledge
 from monitor.golden import SAME, Floats, Replay
-from monitor.noise import FLIPS, NOISES, Shaken
+from monitor.noise import FLIPS, Shaken
+from monitor.preprocessing import UNLIKE, Unlike
 from monitor.treatment import PARTS, SUMS, WORDS, Rate, estimate
 
 FEWEST_PEOPLE = 50  # behind a rate of a group
@@ -76,8 +77,7 @@ def regression(champion: Answers, candidate: Answers, judged: Sequence[Judged]) 
     """Return whether the candidate answers as well as the champion; without labels nothing was ``judged``."""
     like = likeness(champion, candidate)
     figures = [
-        f"{like.rows:,} rows: agreement {like.agreement:.1%}, rank correlation {like.rank_correlation:.3f}, "
-        f"mean distance of scores {like.score_distance:.4f}",
+        f"{like.rows:,} rows: {like.text}",
         *(f"score {low:.3f} to {high:.3f}: mean distance {apart:.4f}" for low, high, apart, _ in like.bands[:3]),
     ]
     verdicts = {one.verdict for one in judged}
@@ -228,6 +228,16 @@ def parity(replay: Replay) -> Section:
     return Section(name="parity", outcome=Outcome.FAIL, why=why, figures=figures)
 
 
+def preprocessing(compared: Sequence[Unlike]) -> Section:
+    """Return whether logged features are what the candidate's own preprocessing makes of their raw inputs."""
+    faults = [one.text for one in compared if one.differing > UNLIKE * one.rows]
+    return Section(
+        name="preprocessing",
+        outcome=Outcome.FAIL if faults else Outcome.PASS,
+        why="; ".join(faults) or f"{len(compared)} features are what preprocessing makes of their raw inputs",
+    )
+
+
 def stability(candidate: Shaken | None, champion: Shaken | None = None) -> Section:
     """Return whether noise that nobody could measure turns decisions over, beside the champion where it was asked."""
     if candidate is None:
@@ -236,7 +246,6 @@ def stability(candidate: Shaken | None, champion: Shaken | None = None) -> Secti
     return Section(
         name="stability",
         outcome=Outcome.FAIL if candidate.flips > FLIPS else Outcome.PASS,
-        why=f"{candidate.flips:.2%} of {candidate.rows:,} decisions flip at noise of {NOISES[0]:g} standard deviations"
-        + beside,
+        why=candidate.text + beside,
         figures=candidate.figures,
     )

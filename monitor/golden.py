@@ -16,6 +16,7 @@ Columns = Mapping[str, NDArray[Any]]
 Predict = Callable[[Columns], Floats]
 
 SAME = 1e-6  # of a score: the difference from which it has moved
+JUMP = 0.01  # of the spread of predicted numbers: the difference from which one has turned over
 MOST_SWAPS = 300  # pairs of columns that are tried as the cause of moved predictions
 
 
@@ -23,12 +24,14 @@ MOST_SWAPS = 300  # pairs of columns that are tried as the cause of moved predic
 class Replay:
     """What golden rows came to: how many predictions moved and decisions turned over, by how much, and why, if known.
 
-    ``swap`` are two columns whose exchange explains all of it.
+    ``what`` says what ``flipped`` counts for this kind of model. ``swap`` are two columns whose exchange explains
+    all of it.
     """
 
     rows: int
     moved: int
     flipped: int = 0
+    what: str = "decisions turned over"
     largest: float = 0.0
     mean: float = 0.0
     swap: tuple[str, str] | None = None
@@ -48,20 +51,46 @@ class Difference:
         return f"{self.name} {self.before or 'missing'} → {self.after or 'missing'}"
 
 
+def turned(before: Floats, after: Floats, threshold: float | None = None) -> NDArray[np.bool_]:
+    """Return which decisions turned over, (N,).
+
+    Scores, (N,), turn over at ``threshold``, probabilities of classes, (N, classes), where another class is the most
+    probable, and numbers without a threshold where they move by more than 1 % of their standard deviation.
+
+    >>> turned(np.array([0.4, 0.6]), np.array([0.6, 0.7]), 0.5).tolist()
+    [True, False]
+    >>> turned(np.array([[0.2, 0.8], [0.7, 0.3]]), np.array([[0.6, 0.4], [0.6, 0.4]])).tolist()
+    [True, False]
+    >>> turned(np.array([10.0, 20.0]), np.array([10.01, 30.0])).tolist()
+    [False, True]
+    """
+    if before.ndim > 1:
+        return np.asarray(before.argmax(axis=1) != after.argmax(axis=1), np.bool_)
+    if threshold is not None:
+        return np.asarray((before >= threshold) != (after >= threshold), np.bool_)
+    known = before[np.isfinite(before)]
+    with np.errstate(invalid="ignore"):
+        close = (np.abs(after - before) <= JUMP * (np.std(known) if len(known) else 0.0)) | (after == before)
+    return np.asarray(~(close | (np.isnan(after) & np.isnan(before))), np.bool_)
+
+
 def replay(golden: Columns, said: Floats, predict: Predict, *, threshold: float | None = None) -> Replay:
     """Return what becomes of predictions ``said`` in training when the same rows are asked again.
 
-    A prediction that is not finite has moved, unless it was not finite before.
+    ``said`` is (N,), or (N, classes), where the class that moved most counts. A prediction that is not finite has
+    moved, unless it was not finite before.
 
     >>> rows = {"x": np.array([0.25, 0.25])}
     >>> replay(rows, np.array([0.25, 0.25]), lambda columns: columns["x"] + [0, 0.5], threshold=0.5)
-    Replay(rows=2, moved=1, flipped=1, largest=0.5, mean=0.25, swap=None)
+    Replay(rows=2, moved=1, flipped=1, what='decisions turned over', largest=0.5, mean=0.25, swap=None)
     """
     now = predict(golden)
     with np.errstate(invalid="ignore"):
         apart = np.abs(now - said)
         same = (apart <= SAME) | (now == said) | (np.isnan(now) & np.isnan(said))
-        flipped = 0 if threshold is None else int(((now >= threshold) != (said >= threshold)).sum())
+    if same.ndim > 1:
+        same, apart = same.all(axis=1), apart.max(axis=1)
+    flipped = int(turned(said, now, threshold).sum())
     moved = int((~same).sum())
     if not moved:
         return Replay(rows=len(said), moved=0)
@@ -70,6 +99,7 @@ def replay(golden: Columns, said: Floats, predict: Predict, *, threshold: float 
         rows=len(said),
         moved=moved,
         flipped=flipped,
+        what="of them by over 1% of their spread" if threshold is None and said.ndim == 1 else "decisions turned over",
         largest=float(known.max()) if len(known) else np.inf,
         mean=float(known.mean()) if len(known) else np.inf,
         swap=_swapped(golden, said, predict),

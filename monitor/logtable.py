@@ -290,12 +290,12 @@ class SourceSection(Section):
             seen[place] = name
 
     def _check_groups(self) -> None:
-        for name, place in self.raw.items():
+        for name, raw in self.raw.items():
             features = {} if isinstance(self.features, str) else self.features
             if features and name not in features:
                 raise refusal(f"is no feature of this model; {suggestion(name, features)}", "raw", name, show=False)
-            if place == (features[name].place if features else name):
-                raise refusal(f"is {place}, which is the feature itself; name its raw value", "raw", name, show=False)
+            if raw == (features[name].place if features else name):
+                raise refusal(f"is {raw}, which is the feature itself; name its raw value", "raw", name, show=False)
         for name in self.shown_values if not isinstance(self.features, str) else ():
             if name not in self.features:
                 message = f"is no feature of this model; {suggestion(name, self.features)}"

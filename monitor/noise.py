@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.foresight import is_idle
-from monitor.golden import Columns, Predict
+from monitor.golden import Columns, Predict, turned
 
 FLIPS = 0.001  # share of decisions that noise nobody could measure may turn over
 NOISES = (1e-6, 1e-4, 1e-2)  # of a column's standard deviation; the first decides
@@ -23,13 +23,15 @@ FINEST = 1e-9  # steps below this share of a column's spread are no precision
 class Shaken:
     """Shares of decisions that turned over: ``curve`` by noise on all columns of numbers, the others by column.
 
-    ``rounding`` is noise of half a step of each column's own precision, on all that have one; ``swapped`` gives a
-    category the value of another row, ``missing`` takes a value away.
+    ``what`` says what that is for this kind of model. ``rounding`` is noise of half a step of each column's own
+    precision, on all that have one; ``swapped`` gives a category the value of another row, ``missing`` takes a value
+    away.
     """
 
     rows: int
     curve: Mapping[float, float]
     rounding: float | None = None
+    what: str = "decisions flip"
     alone: Mapping[str, float] = field(default_factory=dict)
     swapped: Mapping[str, float] = field(default_factory=dict)
     missing: Mapping[str, float] = field(default_factory=dict)
@@ -38,6 +40,11 @@ class Shaken:
     def flips(self) -> float:
         """The share at noise that nobody could measure."""
         return self.curve[NOISES[0]]
+
+    @property
+    def text(self) -> str:
+        """What decides, for people."""
+        return f"{self.flips:.2%} of {self.rows:,} {self.what} at noise of {NOISES[0]:g} standard deviations"
 
     @property
     def figures(self) -> list[str]:
@@ -57,11 +64,12 @@ class Shaken:
 
 
 def shake(
-    rows: Columns, predict: Predict, *, threshold: float, rng: np.random.Generator, most: int = MOST_ROWS
+    rows: Columns, predict: Predict, *, threshold: float | None, rng: np.random.Generator, most: int = MOST_ROWS
 ) -> Shaken | None:
     """Return how steady decisions are on at most ``most`` rows; None where there is no column to put noise on.
 
-    Noise is normal, in standard deviations of each column of numbers. It asks ``predict`` once for each figure.
+    What a decision is without a ``threshold`` says ``golden.turned``. Noise is normal, in standard deviations of each
+    column of numbers. It asks ``predict`` once for each figure.
     """
     size = len(next(iter(rows.values())))
     chosen = np.sort(rng.choice(size, min(size, most), replace=False))
@@ -71,10 +79,10 @@ def shake(
     words = [name for name in useful if taken[name].dtype.kind not in "fiub"]
     if not numbers:
         return None
-    before = predict(taken) >= threshold
+    before = predict(taken)
 
     def flipped(changed: Mapping[str, NDArray[Any]]) -> float:
-        return float(((predict({**taken, **changed}) >= threshold) != before).mean())
+        return float(turned(before, predict({**taken, **changed}), threshold).mean())
 
     def noisy(noise: float, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         return {
@@ -91,6 +99,7 @@ def shake(
         rows=len(chosen),
         curve={noise: flipped(noisy(noise, numbers)) for noise in NOISES},
         rounding=flipped(rounded) if rounded else None,
+        what="predictions jump" if threshold is None and before.ndim == 1 else "decisions flip",
         alone={name: flipped(noisy(NOISES[-1], [name])) for name in numbers[:MOST_COLUMNS]},
         swapped={name: flipped({name: rng.permutation(taken[name])}) for name in words[:MOST_COLUMNS]},
         missing={name: flipped({name: _without(taken[name])}) for name in useful[:MOST_COLUMNS]},

@@ -126,10 +126,11 @@ def losses_of(watched: Monitored) -> list[Loss]:
     """
     business = watched.section.business
     metric = None if business.good_enough is None else business.good_enough.metric
-    regression = watched.section.source.prediction.task is Task.REGRESSION
+    task = watched.section.source.prediction.task
+    regression = task is Task.REGRESSION
     named = {"brier": Loss.BRIER, "accuracy": Loss.ERROR, "mae": Loss.ABSOLUTE, "rmse": Loss.SQUARED}
     priced = watched.costs is not None and (watched.costs.false_positive is None) != (watched.costs.under is None)
-    found = [Loss.COST] if priced else []
+    found = [Loss.COST] if priced and task is not Task.MULTICLASS else []
     if metric is not None and not metric.endswith("_per_prediction"):
         found.append(named.get(metric, Loss.SQUARED if regression else Loss.LOG_LOSS))
     return found or [Loss.ABSOLUTE if regression else Loss.LOG_LOSS]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from monitor.golden import Floats
 
 ALIKE = 1e-6  # relative difference up to which two numbers are the same
+UNLIKE = 0.001  # share of the rows in which a feature may differ
 TYPICAL = 0.9  # share of the rows that differ, from which one explanation is the explanation
 
 

@@ -20,7 +20,7 @@ from monitor.check import (
     register,
 )
 from monitor.golden import SAME, Replayed, differences, ranked
-from monitor.preprocessing import Unlike
+from monitor.preprocessing import UNLIKE, Unlike
 
 SERIOUS = 0.01  # share of decisions that turned over, from which it is critical
 KEPT = 5  # environments that are remembered
@@ -41,7 +41,7 @@ class Parity:
     every: timedelta = timedelta(days=1)
     rows: int = 500
     raw_rows: int = 5000
-    unlike: float = 0.001
+    unlike: float = UNLIKE
 
     stages: ClassVar[frozenset[Stage]] = frozenset({Stage.INPUTS})
 
@@ -74,8 +74,8 @@ class Parity:
         verdict = Verdict.CRITICAL if bad else Verdict.OK if found.rows else Verdict.INCONCLUSIVE
         return _finding(
             found.feature,
-            f"parity:{found.feature}",
             verdict,
+            family=f"parity:{found.feature}",
             statistic="raw value",
             reason="" if found.rows else "no raw value",
             value=share,
@@ -94,14 +94,14 @@ def _findings(one: Replayed, seen: list[tuple[dict[str, str], int]]) -> list[Fin
     replay = one.replay
     if replay is None:
         problem = {"message": one.problem, "reason": "endpoint"}
-        return [_finding("champion", "parity", Verdict.INCONCLUSIVE, statistic="moved predictions", **problem)]
+        return [_finding("champion", Verdict.INCONCLUSIVE, family="parity", statistic="moved predictions", **problem)]
     order = ranked(differences(one.training, one.serving) if one.serving else [], seen)
     packages = [{"name": d.name, "training": d.before, "serving": d.after, "moved": moved} for d, moved in order]
     message = ""
     if replay.moved:
         message = (
             f"{replay.moved:,} of {replay.rows:,} golden predictions moved by more than {SAME:g} "
-            f"(largest difference {replay.largest:.3g}), {replay.flipped:,} decisions turned over"
+            f"(largest difference {replay.largest:.3g}), {replay.flipped:,} {replay.what}"
         )
         if replay.swap is not None:
             message += f"; with {replay.swap[0]} and {replay.swap[1]} swapped they come out again"
@@ -111,8 +111,8 @@ def _findings(one: Replayed, seen: list[tuple[dict[str, str], int]]) -> list[Fin
     found = [
         _finding(
             "champion",
-            "parity",
             Verdict.CRITICAL if replay.moved else Verdict.OK,
+            family="parity",
             statistic="moved predictions",
             value=replay.moved / replay.rows,
             threshold=0.0,
@@ -129,7 +129,6 @@ def _findings(one: Replayed, seen: list[tuple[dict[str, str], int]]) -> list[Fin
         found.append(
             _finding(
                 "champion",
-                "",
                 Verdict.OK,
                 statistic="package versions",
                 value=float(len(order)),
@@ -140,14 +139,13 @@ def _findings(one: Replayed, seen: list[tuple[dict[str, str], int]]) -> list[Fin
     return found
 
 
-def _finding(subject: str, family: str, verdict: Verdict, *, statistic: str, **more: Any) -> Finding:
+def _finding(subject: str, verdict: Verdict, *, statistic: str, **more: Any) -> Finding:
     return Finding(
         check="parity",
         part=Part.RELEASE,
         subject=subject,
         statistic=statistic,
         verdict=verdict,
-        family=family,
         cause=Cause.RELEASE,
         **more,
     )

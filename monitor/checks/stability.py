@@ -19,7 +19,7 @@ from monitor.check import (
     Verdict,
     register,
 )
-from monitor.noise import FLIPS, NOISES, Steadied
+from monitor.noise import FLIPS, Steadied
 
 
 @register("stability")
@@ -70,10 +70,7 @@ class Stability:
         bad = share > self.flips
         compared = champion is not None and one.endpoint != "champion"
         beside = f" ({champion:.2%} of the champion's)" if compared else ""
-        message = (
-            f"{share:.2%} of {one.shaken.rows:,} decisions flip at noise of {NOISES[0]:g} standard deviations{beside}; "
-            + "; ".join(one.shaken.figures)
-        )
+        message = f"{one.shaken.text}{beside}; " + "; ".join(one.shaken.figures)
         return Finding(
             **shared,
             verdict=Verdict.CRITICAL if bad else Verdict.OK,

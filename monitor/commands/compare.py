@@ -25,7 +25,6 @@ from monitor.command import (
 )
 from monitor.command import show as show_rows
 from monitor.installation import opened
-from monitor.outcome import Task
 from monitor.pairing import compare as paired
 from monitor.pairing import read_logs
 from monitor.release import limits_of, recommend, stepped
@@ -71,8 +70,6 @@ def compare(
         raise CommandError(f"--margin {margin:g} is no share of a loss; give one above 0 and below 1, such as 0.05.")
     with opened(configuration(config)) as installation:
         watched = installation.model(model)
-        if watched.section.source.prediction.task is Task.MULTICLASS:
-            raise CommandError(f"{model} has many classes; only models with a score or a number can be compared.")
         at = now()
         dsn = installation.source_dsn(watched.section)
         logs = read_logs(dsn, watched, role=role.value, version=version, since=first, until=last, now=at)
@@ -112,11 +109,7 @@ def _print(model: str, found: Compared, *, as_json: bool) -> None:
     if still:
         console().print(f"  {still}", markup=False)
     if like is not None:
-        console().print(
-            f"  {like.rows:,} requests answered by both: agreement {like.agreement:.1%}, "
-            f"rank correlation {like.rank_correlation:.3f}, mean distance of scores {like.score_distance:.4f}",
-            markup=False,
-        )
+        console().print(f"  {like.rows:,} requests answered by both: {like.text}", markup=False)
         rows = [
             {"champion's score": f"{low:.3f} to {high:.3f}", "mean distance": round(apart, 4), "requests": count}
             for low, high, apart, count in like.bands[:3]

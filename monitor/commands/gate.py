@@ -27,7 +27,10 @@ from monitor.golden import Columns, Floats, Predict
 from monitor.installation import Monitored, opened
 from monitor.outcome import Task
 from monitor.pairing import losses_of
-from monitor.respondent import Respondent, RespondentError, respondent, scores_of
+from monitor.preprocessing import Unlike
+from monitor.preprocessing import compare as compare_raw
+from monitor.respondent import Respondent, RespondentError, predictions_of, respondent, scores_of
+from monitor.respondent import transform as transform_of
 from monitor.sources.frame import FrameError, column_of, columns_of, is_diverse, labels, numbers_of, read_file, times
 
 CODES = {Outcome.PASS: ExitCode.OK, Outcome.FAIL: ExitCode.WARNING, Outcome.UNCLEAR: ExitCode.UNCLEAR}
@@ -56,6 +59,10 @@ def gate(
     train: Annotated[Path | None, typer.Option("--train", help="What the candidate was trained on.")] = None,
     golden: Annotated[Path | None, typer.Option("--golden", help="Rows with their predictions in training.")] = None,
     golden_score: Annotated[str, typer.Option("--golden-score", help="Column of --golden with them.")] = "prediction",
+    transform: Annotated[
+        str | None,
+        typer.Option("--transform", help="module:function that makes features of the raw columns of --inputs."),
+    ] = None,
     margin: Annotated[
         float, typer.Option("--margin", help="Share of the champion's loss that the candidate may be worse.")
     ] = candidates.MARGIN,
@@ -70,10 +77,8 @@ def gate(
         raise CommandError(f"--margin {margin:g} is no share of a loss; give one above 0 and below 1, such as 0.05.")
     with opened(configuration(config)) as installation:
         watched = installation.model(model)
-        if watched.section.source.prediction.task is not Task.BINARY:
-            raise CommandError(f"{model} has no score of two classes; only models that have one can pass the gate.")
         dsn = installation.source_dsn(watched.section)
-        judge = _Gate(watched=watched, label=label, margin=margin, version=candidate, dsn=dsn)
+        judge = _Gate(watched=watched, label=label, margin=margin, version=candidate, dsn=dsn, made_by=transform)
         try:
             sections, skipped = judge.sections(inputs, predict, champion, train, golden, golden_score)
         except (FrameError, RespondentError, EndpointError) as error:
@@ -97,10 +102,15 @@ def gate(
 
 
 class _Gate:
-    def __init__(self, *, watched: Monitored, label: str | None, margin: float, version: str, dsn: str) -> None:
+    def __init__(
+        self, *, watched: Monitored, label: str | None, margin: float, version: str, dsn: str, made_by: str | None
+    ) -> None:
         self.watched, self.label, self.margin, self.version, self.dsn = watched, label, margin, version, dsn
+        self.made_by = made_by
         prediction = watched.section.source.prediction
-        self.threshold, self.positive = prediction.threshold or 0.5, prediction.positive
+        self.task, self.positive = prediction.task, prediction.positive
+        self.classes = tuple(prediction.scores or ())
+        self.threshold = prediction.threshold or 0.5 if self.task is Task.BINARY else None
 
     def sections(
         self, inputs: Path, predict: str, champion: str | None, train: Path | None, golden: Path | None, score: str
@@ -114,6 +124,9 @@ class _Gate:
         named = {one.column for one in (asked, standing) if one is not None and one.column is not None}
         features = columns_of(rows, self._reserved | named)
         found, skipped = [], []
+        if self.made_by is not None:
+            features, compared = self._made(self.made_by, features, inputs)
+            found.append(gates.preprocessing(compared))
         before = None if standing is None else self._scores(standing, rows, inputs, features, "champion")
         said = self._scores(asked, rows, inputs, features, "shadow")
         if before is not None:
@@ -126,7 +139,8 @@ class _Gate:
             training = read_file(train)
             truth = self._truth(training, train)
             columns = columns_of(training, self._reserved)
-            known = foresight.find(columns, truth, features, ids=self._ids(training), late=self._late(training))
+            ids, late = self._ids(training), self._late(training)
+            known = foresight.find(columns, truth, features, ids=ids, late=late, task=self.task)
             found.append(gates.leakage(known, foresight.repeated(columns, features)))
         else:
             skipped.append("leakage; give --train and --label")
@@ -137,7 +151,8 @@ class _Gate:
             replayed = read_file(golden)
             expected = column_of(replayed, golden, score)
             given = columns_of(replayed, self._reserved | {score})
-            found.append(gates.parity(golden_rows.replay(given, numbers_of(expected, score), asked.predict)))
+            before = predictions_of(expected, score, len(self.classes))
+            found.append(gates.parity(golden_rows.replay(given, before, asked.predict, threshold=self.threshold)))
         else:
             skipped.append("parity; give --golden")
         if not asked.shakable:
@@ -151,6 +166,15 @@ class _Gate:
 
     def _scores(self, one: Respondent, rows: pa.Table, path: Path, features: Columns, role: str) -> Floats:
         return scores_of(one, rows, path, features, self.watched, self.dsn, role=role, version=self.version)
+
+    def _made(self, named: str, columns: Columns, path: Path) -> tuple[Columns, list[Unlike]]:
+        """Return the features as they were logged, and each beside what preprocessing makes of the raw columns."""
+        made = transform_of(named)(columns)
+        shared = [name for name in made if name in columns]
+        if not shared:
+            raise FrameError(f"{path} has no column of the features that {named} returned: {', '.join(made)}.")
+        compared = [compare_raw(name, _words(made[name]), _words(columns[name])) for name in shared]
+        return {name: columns[name] for name in shared}, compared
 
     def _shaken(self, features: Columns, call: Predict) -> noise.Shaken | None:
         return noise.shake(features, call, threshold=self.threshold, rng=np.random.default_rng(SEED))
@@ -202,7 +226,7 @@ class _Gate:
         a, b = (
             Answers(
                 score=score,
-                decision=np.where(np.isfinite(score), score >= self.threshold, np.nan),
+                decision=self._decided(score),
                 label=truth,
                 window=window,
             )
@@ -216,12 +240,20 @@ class _Gate:
         if groups:
             found.append(gates.slices(a, b, groups, loss=wanted[0], costs=costs, margin=margin))
         fairness = self.watched.checks.get("fairness")
-        if isinstance(fairness, Fairness) and fairness.slices:
+        if isinstance(fairness, Fairness) and fairness.slices and self.task is Task.BINARY:
             compared = {" × ".join((n,) if isinstance(n, str) else n) for n in fairness.slices}
             own = {name: groups[name] for name in compared if name in groups}
             if own:
                 found.append(gates.fairness(a, b, own, rates=fairness.judged, tolerance=fairness.tolerance))
         return found
+
+    def _decided(self, score: Floats) -> Floats:
+        """Return decisions as 0 and 1, the places of the most probable classes, or NaN for numbers."""
+        if score.ndim > 1:
+            return np.where(np.isfinite(score).all(axis=1), score.argmax(axis=1), np.nan)
+        if self.threshold is None:
+            return np.full(len(score), np.nan)
+        return np.where(np.isfinite(score), score >= self.threshold, np.nan)
 
     def _groups(self, rows: pa.Table) -> dict[str, NDArray[Any]]:
         """Return, by slicing, the group of each row; slicings whose attributes the file lacks are left out."""
@@ -234,7 +266,15 @@ class _Gate:
 
     def _truth(self, rows: pa.Table, path: Path | None) -> Floats:
         assert self.label is not None
-        return labels(self.label, column_of(rows, path, self.label), (), self.positive)
+        column = column_of(rows, path, self.label)
+        if self.task is Task.REGRESSION:
+            return numbers_of(column, self.label)
+        return labels(self.label, column, self.classes, self.positive)
+
+
+def _words(values: NDArray[Any]) -> list[str | None]:
+    gone = foresight.missing(values)
+    return [None if empty else str(value) for value, empty in zip(values.tolist(), gone.tolist(), strict=True)]
 
 
 def write_report(report: Path, title: str, outcome: Outcome, sections: Sequence[Section]) -> None:

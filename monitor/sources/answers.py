@@ -27,11 +27,14 @@ CANDIDATES = ("shadow", "canary")
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedAnswer:
-    """One answer: score or number, the decision that it led to (NaN: none), when, and by which version."""
+    """One answer: score or number, the decision that it led to (NaN: none), when, and by which version.
+
+    Of many classes ``score`` has the probability of each, and the decision is the place of one.
+    """
 
     at: datetime
     version: str
-    score: float
+    score: float | tuple[float, ...]
     decision: float
     latency: float = math.nan
     """Milliseconds."""
@@ -65,28 +68,31 @@ def read_answers(
     if version is not None:
         conditions.append(sql.SQL("{} = {}").format(log.version_of("p"), sql.Literal(version)))
     prediction = source.prediction
-    score = _place(table, prediction.score or prediction.value, "source.prediction")
+    named = [*prediction.scores.values()] if prediction.scores else [prediction.score or prediction.value]
+    scores = [_place(table, name, "source.prediction") for name in named]
     label = _place(table, prediction.label, "source.prediction.label")
     latency = _place(table, source.latency_column, "source.latency")
     statement = sql.SQL(
-        "SELECT p.{}::text, {}::timestamptz, {}, {}, {}, {} FROM {} AS p WHERE {} ORDER BY {} DESC LIMIT {}"
+        "SELECT p.{}::text, {}::timestamptz, {}, {}, {}, ARRAY[{}]::text[] FROM {} AS p WHERE {}"
+        " ORDER BY {} DESC LIMIT {}"
     ).format(
         sql.Identifier(log.id.name),
         log.moment_of("p"),
         log.version_of("p"),
-        sql.SQL("NULL") if score is None else text(score, "p"),
         sql.SQL("NULL") if label is None else text(label, "p"),
         sql.SQL("NULL") if latency is None else text(latency, "p"),
+        sql.SQL(", ").join(sql.SQL("NULL") if score is None else text(score, "p") for score in scores),
         table.identifier,
         sql.SQL(" AND ").join(conditions),
         time,
         sql.Literal(most),
     )
     found: dict[str, LoggedAnswer] = {}
-    for key, at, of, number, word, took in _rows(conn, statement):
-        value = _number(number)
-        decision = _decision(source, value, word)
-        found[key] = LoggedAnswer(at=at, version=of, score=value, decision=decision, latency=_number(took))
+    for key, at, of, word, took, numbers in _rows(conn, statement):
+        values = tuple(_number(number) for number in numbers)
+        score = values if prediction.scores else values[0]
+        decision = _decision(source, values, word)
+        found[key] = LoggedAnswer(at=at, version=of, score=score, decision=decision, latency=_number(took))
     return found
 
 
@@ -243,12 +249,16 @@ def _number(word: str | float | None) -> float:
         return math.nan
 
 
-def _decision(source: SourceSection, score: float, word: str | None) -> float:
-    """Return the decision as it was logged, or else as the cut-off makes it."""
-    if source.prediction.label is not None:
-        return math.nan if word is None else meaning(word, Task.BINARY, (), source.prediction.positive)
-    threshold = source.prediction.threshold
-    return math.nan if threshold is None or math.isnan(score) else float(score >= threshold)
+def _decision(source: SourceSection, scores: tuple[float, ...], word: str | None) -> float:
+    """Return the decision as it was logged, or else as the cut-off or the most probable class makes it."""
+    prediction = source.prediction
+    if prediction.label is not None:
+        return math.nan if word is None else _meaning(source, word)
+    if any(math.isnan(score) for score in scores):
+        return math.nan
+    if prediction.scores:
+        return float(scores.index(max(scores)))
+    return math.nan if prediction.threshold is None else float(scores[0] >= prediction.threshold)
 
 
 def _truth(source: SourceSection, word: str | None) -> float:
@@ -256,7 +266,12 @@ def _truth(source: SourceSection, word: str | None) -> float:
         return math.nan
     if source.prediction.task is Task.REGRESSION:
         return _number(word)
-    return meaning(word, Task.BINARY, (), source.prediction.positive)
+    return _meaning(source, word)
+
+
+def _meaning(source: SourceSection, word: str) -> float:
+    prediction = source.prediction
+    return meaning(word, prediction.task, tuple(prediction.scores or ()), prediction.positive)
 
 
 def versions_of(answers: Mapping[str, LoggedAnswer]) -> list[str]:

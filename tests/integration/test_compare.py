@@ -164,3 +164,37 @@ def test_what_cannot_be_compared_is_said_in_one_sentence(
     assert out == ""
     assert sentence in said
     assert said.count("\n") == 1
+
+
+def test_many_classes_are_compared_by_their_probabilities(
+    file: Path, installation: Installation, monitor: Monitor
+) -> None:
+    text = CONFIG.replace(
+        "{{score: score, threshold: 0.5}}", "{{scores: {{sun: scores.sun, rain: scores.rain, fog: scores.fog}}}}"
+    )
+    file.write_text(text.format(url=installation.config.store.url.get_secret_value()))
+    statement = """
+        INSERT INTO monitor.prediction_log (request_id, model, model_version, role, occurred_at, scores)
+        SELECT i::text, 'late', CAST(:version AS text), CAST(:role AS text),
+            now() - interval '20 days' + i * interval '20 days' / 6000,
+            jsonb_build_object('sun', CASE WHEN i % 3 = :first THEN .8 ELSE .1 END,
+                'rain', CASE WHEN i % 3 = :second THEN .8 ELSE .1 END, 'fog', CASE WHEN i % 3 = 2 THEN .8 ELSE .1 END)
+        FROM generate_series(1, 6000) i"""
+    for role, version, first, second in (("champion", "7", 0, 1), ("shadow", "8", 0, 1), ("shadow", "9", 1, 0)):
+        run(installation, statement, role=role, version=version, first=first, second=second)
+    run(
+        installation,
+        "INSERT INTO monitor.outcome_log (request_id, model, label) SELECT i::text, 'late',"
+        " (ARRAY['sun', 'rain', 'fog'])[i % 3 + 1] FROM generate_series(1, 6000) i WHERE i % 7 > 0",
+    )
+    code, out, _ = monitor("compare", "late", "--candidate", "8", "--json")
+    found = verdict(out)
+    assert (code, found["verdict"], found["likeness"]["agreement"]) == (0, "promote", 1.0)
+    assert [one["loss"] for one in found["judged"]] == ["log_loss"]
+    code, out, _ = monitor("compare", "late", "--candidate", "9")
+    assert code == 1
+    assert out.startswith("late: roll back the shadow 9")
+    assert "agreement 33.3%" in out
+    code, _, said = monitor("compare", "late", "--candidate", "9", "--loss", "cost")
+    assert code == 3
+    assert said == "many classes have no cost; choose error, log_loss or brier.\n"

@@ -58,6 +58,42 @@ def nervous(frame):
 def unfair(frame):
     return np.where(frame["carrier"] == "B", 1 - champion(frame), champion(frame))
 
+def features(frame):
+    return frame.assign(wind=frame["knots"] * 0.514, rain=frame["rain"])[["wind", "rain", "carrier"]]
+
+def by_class(frame):
+    odds = np.column_stack([frame["wind"], frame["rain"], 0.5 * (frame["carrier"] == "B")])
+    return np.exp(odds) / np.exp(odds).sum(axis=1, keepdims=True)
+
+def by_class_equal(frame):
+    return by_class(frame)
+
+def by_class_worn(frame):
+    return by_class(frame.assign(wind=0.0))
+
+def by_class_swapped(frame):
+    return by_class(frame.rename(columns={"wind": "rain", "rain": "wind"}))
+
+def by_class_nervous(frame):
+    flat = np.full((len(frame), 3), 0.2)
+    flat[np.arange(len(frame)), (np.sin(1e8 * frame["wind"]) > 0).astype(int)] = 0.6
+    return flat
+
+def minutes(frame):
+    return 10 * frame["wind"] + 5 * frame["rain"]
+
+def minutes_equal(frame):
+    return minutes(frame)
+
+def minutes_worn(frame):
+    return minutes(frame.assign(wind=0.0))
+
+def minutes_swapped(frame):
+    return minutes(frame.rename(columns={"wind": "rain", "rain": "wind"}))
+
+def minutes_nervous(frame):
+    return minutes(frame) + 5 * np.sign(np.sin(1e8 * frame["wind"]))
+
 def broken(frame):
     raise RuntimeError("no such tree")
 
@@ -311,3 +347,99 @@ def test_the_logs_can_answer_for_both_versions(gate: Gate, database: Database) -
     assert "rank correlation -1.000" in found["regression"]["figures"][0]
     run = ["gate", "late", "--candidate", "9", "--inputs", "inputs.parquet", "--predict", "log"]
     assert command(run) == 3, "nobody has shadowed as version 9"
+
+
+BY_CLASS = CONFIG.replace("{score: p, threshold: 0.35}", "{scores: {sun: p_sun, rain: p_rain, fog: p_fog}}")
+MINUTES = CONFIG.replace("{score: p, threshold: 0.35}", "{value: said}").replace(
+    "costs: {false_positive: 7, false_negative: 13}", "costs: {under: 2, over: 1}"
+)
+
+
+def test_features_that_were_logged_otherwise_than_preprocessing_makes_them_fail_by_name(gate: Gate) -> None:
+    given = rows(2000, seed=7)
+    knots = np.asarray(given["wind"]) / 0.514
+    write("inputs", given.append_column("knots", pa.array(knots)))
+    code, out, _ = gate("equal", "--transform", "versions_of_late:features", "--json")
+    assert parts(out)["preprocessing"] == {
+        "name": "preprocessing",
+        "outcome": "pass",
+        "why": "3 features are what preprocessing makes of their raw inputs",
+        "figures": [],
+    }
+    wind = given.column_names.index("wind")
+    write("inputs", given.set_column(wind, "wind", pa.array(knots)).append_column("knots", pa.array(knots)))
+    code, out, _ = gate("equal", "--transform", "versions_of_late:features", "--json")
+    section = parts(out)["preprocessing"]
+    assert (code, section["outcome"]) == (1, "fail")
+    assert section["why"] == (
+        "wind is not what its raw value says in 2,000 of 2,000 rows: always 1.94553 times as much"
+    )
+    code, _, said = gate("equal", "--transform", "versions_of_late:short")
+    assert code == 3
+    assert "versions_of_late:short returned no frame of 2000 rows" in said
+
+
+@pytest.fixture(params=["by_class", "minutes"])
+def other(request: pytest.FixtureRequest, gate: Gate) -> tuple[str, Gate]:
+    """The gate for a model of three classes, and for one that predicts minutes."""
+    kind: str = request.param
+    Path("monitor.yaml").write_text(BY_CLASS if kind == "by_class" else MINUTES)
+    versions: dict[str, Any] = {}
+    exec(MODELS, versions)
+    for name, count, seed in (("inputs", 6000, 1), ("train", 3000, 2)):
+        given, rng = rows(count, seed=seed).drop_columns(["late"]), np.random.default_rng(seed + 10)
+        said = np.asarray(versions[kind](given.to_pandas()))
+        if kind == "by_class":
+            place = (said.cumsum(axis=1) < rng.random((count, 1))).sum(axis=1)
+            truth = pa.array(np.array(["sun", "rain", "fog"])[place])
+        else:
+            truth = pa.array(said + rng.normal(0, 4, count))
+        write(name, given.append_column("truth", truth))
+        kept = pa.array(said.tolist())
+        write("golden", given.append_column("prediction", kept).slice(0, 300))
+    return kind, gate
+
+
+@pytest.mark.parametrize(
+    ("version", "part", "why"),
+    [
+        ("equal", None, ""),
+        ("worn", "regression", "worse by more than"),
+        ("swapped", "parity", "of 300 golden predictions moved by more than 1e-06"),
+        ("nervous", "stability", "at noise of 1e-06 standard deviations"),
+    ],
+)
+def test_models_of_many_classes_and_of_numbers_pass_and_fail_like_those_of_two_classes(
+    other: tuple[str, Gate], version: str, part: str | None, why: str
+) -> None:
+    kind, gate = other
+    files = ("--label", "truth", "--train", "train.parquet", "--golden", "golden.parquet")
+    code, out, said = gate(f"{kind}_{version}", "--champion", f"versions_of_late:{kind}", *files, "--json")
+    found = parts(out)
+    assert set(found) == {"regression", "leakage", "parity", "stability"}, said
+    assert found["leakage"]["outcome"] == "pass"
+    if part is None:
+        assert (code, {section["outcome"] for section in found.values()}) == (0, {"pass"})
+    else:
+        assert (code, found[part]["outcome"]) == (1, "fail")
+        assert why in found[part]["why"]
+
+
+def test_a_column_that_tells_one_of_many_classes_or_the_size_of_a_number_fails_by_name(other: tuple[str, Gate]) -> None:
+    kind, gate = other
+    training = pyarrow.parquet.read_table("train.parquet")
+    truth = training["truth"].to_pylist()
+    code = [1.0 if one == "fog" else 0.0 for one in truth] if kind == "by_class" else [2 * one for one in truth]
+    write("train", training.append_column("code", pa.array(code)))
+    inputs = pyarrow.parquet.read_table("inputs.parquet")
+    write("inputs", inputs.append_column("code", pa.array(np.arange(6000.0))))
+    _, out, _ = gate(f"{kind}_equal", "--label", "truth", "--train", "train.parquet", "--json")
+    assert parts(out)["leakage"]["why"] == "code alone tells the label (AUC 1.000)"
+
+
+def test_probabilities_of_the_wrong_number_of_classes_are_one_sentence(other: tuple[str, Gate]) -> None:
+    kind, gate = other
+    wrong = "minutes" if kind == "by_class" else "by_class"
+    code, _, said = gate(f"versions_of_late:{wrong}")
+    assert code == 3
+    assert f"{wrong} returned shape" in said

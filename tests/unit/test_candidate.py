@@ -97,3 +97,30 @@ def test_the_band_that_differs_most_comes_first() -> None:
     assert like.bands[0][2] == pytest.approx(0.3, abs=0.01)
     assert like.bands[-1][2] == 0
     assert likeness(champion, same).rank_correlation == pytest.approx(1)
+
+
+def test_a_number_has_a_cost_without_a_decision() -> None:
+    rng = np.random.default_rng(0)
+    said = rng.normal(0, 10, 4000)
+    champion = Answers(
+        score=said,
+        decision=np.full(4000, np.nan),
+        label=said + rng.normal(0, 4, 4000),
+        window=np.arange(4000) // 100,
+    )
+    costs = Costs(under=2.0, over=1.0)
+    assert judge_pairs(champion, champion, loss=Loss.COST, costs=costs).verdict is ReleaseVerdict.PROMOTE
+    late = replace(champion, score=said - 8)
+    assert judge_pairs(champion, late, loss=Loss.COST, costs=costs).verdict is ReleaseVerdict.ROLL_BACK
+
+
+def test_many_classes_are_judged_by_the_probability_of_the_true_one() -> None:
+    score = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    answers = Answers(score=score, decision=np.array([0.0, 2.0]), label=np.array([0.0, 1.0]), window=np.zeros(2, int))
+    assert losses(answers, Loss.ERROR).tolist() == [0.0, 1.0]
+    assert losses(answers, Loss.LOG_LOSS).tolist() == pytest.approx([-np.log(0.7), -np.log(0.1)])
+    assert losses(answers, Loss.BRIER).tolist() == pytest.approx([(0.09 + 0.04 + 0.01) / 2, (0.01 + 0.81 + 0.64) / 2])
+    with pytest.raises(ValueError, match="many classes have no cost"):
+        losses(answers, Loss.COST, COSTS)
+    like = likeness(answers, replace(answers, score=score[:, ::-1], decision=np.array([2.0, 0.0])))
+    assert (like.agreement, like.score_distance) == (0.0, pytest.approx((0.6 + 0.7) / 2))
