@@ -1,8 +1,9 @@
-"""``python -m benchmarks.client [overhead] [shadow] [outage] [circuit]``: all where none is named, in four minutes."""
+"""``python -m benchmarks.client [overhead] [shadow] [outage] [http] [circuit]``: all where none is named, in 6 min."""
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import random
 import subprocess
@@ -18,6 +19,7 @@ import numpy as np
 import psutil
 import psycopg
 
+from benchmarks.client import http as web
 from benchmarks.client.load import FEATURES
 from monitor import embedded, schema, switchboard
 from monitor.embedded import EmbeddedPostgres
@@ -125,6 +127,48 @@ def outage(server: EmbeddedPostgres, folder: Path) -> EmbeddedPostgres:
     return server
 
 
+def over_http(server: EmbeddedPostgres, folder: Path) -> EmbeddedPostgres:
+    """Print what a minute without the database does to a service over HTTP; returns the server that came back."""
+    with psycopg.connect(server.dsn) as conn:
+        conn.execute("TRUNCATE monitor.prediction_log")
+    over, found = threading.Event(), {}
+    spool = folder / "http"
+    with (
+        web.service("create_bare", server.dsn, spool) as bare,
+        web.service("create", server.dsn, spool) as client,
+    ):
+        ports = {"bare": bare, "client": client}
+        asking = threading.Thread(target=lambda: found.update(web.ask(ports, RATE, over)))
+        asking.start()
+        time.sleep(BEFORE)
+        kill(server)
+        time.sleep(AWAY)
+        server = embedded.start(server.data_dir)
+        time.sleep(AFTER)
+        over.set()
+        asking.join()
+        connection = http.client.HTTPConnection("127.0.0.1", client, timeout=60)
+        flushed = json.loads(web.post(connection, "/flush", "{}", "last")[1])
+    print(f"http: {len(found['client'].at) / max(found['client'].at):.0f} answers/s of each of two services", end=", ")
+    print(f"the database killed for {AWAY:.0f} s: while it is away")
+    since, until = BEFORE + 1, BEFORE + AWAY
+    for where in ("inside", "outside"):
+        times = {
+            name: [took for took, at in zip(getattr(one, where), one.at, strict=True) if since < at < until]
+            for name, one in found.items()
+        }
+        words = "in the service" if where == "inside" else "seen by who asks"
+        print(f"http: {words}: {compared(times['bare'], times['client'])}")
+    with psycopg.connect(server.dsn) as conn:
+        rows = conn.execute("SELECT request_id FROM monitor.prediction_log WHERE role = 'champion'").fetchall()
+    lost = set(found["client"].answered) - {key for (key,) in rows}
+    print(
+        f"http: {len(found['client'].answered):,} answered, {len(lost)} of them not in the database, "
+        f"{len(found['client'].failed)} failed; dropped {flushed['dropped']}, flushed {flushed['flushed']}"
+    )
+    return server
+
+
 def circuit(server: EmbeddedPostgres) -> None:
     """Print how long it takes until each of many processes knows that a circuit was opened or closed."""
     command = [sys.executable, "-m", "benchmarks.client.follower", server.dsn]
@@ -187,7 +231,7 @@ def circuit(server: EmbeddedPostgres) -> None:
 
 
 def main(names: list[str]) -> int:
-    parts = ("overhead", "shadow", "outage", "circuit")
+    parts = ("overhead", "shadow", "outage", "http", "circuit")
     if unknown := [name for name in names if name not in parts]:
         print(f"{unknown[0]} is no part of this benchmark; there are {', '.join(parts)}.", file=sys.stderr)
         return 3
@@ -203,6 +247,8 @@ def main(names: list[str]) -> int:
                     shadow(server, folder)
                 case "outage":
                     server = outage(server, folder)
+                case "http":
+                    server = over_http(server, folder)
                 case "circuit":
                     circuit(server)
         server.stop()

@@ -1,8 +1,9 @@
 """A service as somebody would run it: champion, shadow, canary, labels and an endpoint, with the client inside.
 
-``uvicorn --factory tests.acceptance.service:create`` with MONITOR_URL and SPOOL. The champion knows x and z; the shadow
-answers the same, the canary the opposite. Its endpoint exchanges x and z, as a wrong preprocessing would, and the
-candidate's has steps finer than any noise.
+``uvicorn --factory tests.acceptance.service:create`` with MONITOR_URL and SPOOL; ``create_bare`` is the same without
+the client. Its header ``server-timing`` says how long an answer took. The champion knows x and z; the shadow answers the
+same, the canary the opposite. Its endpoint exchanges x and z, as a wrong preprocessing would, and the candidate's has
+steps finer than any noise.
 """
 
 from __future__ import annotations
@@ -93,11 +94,48 @@ class Service:
         await send({"type": "http.response.body", "body": said})
 
 
-def create() -> AsgiMiddleware:
+class Bare(Service):
+    """The same service before the client was added."""
+
+    def __init__(self) -> None:
+        """Return it; it needs nothing."""
+
+    def predict(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Answer one request."""
+        return {"score": score(body["features"]), "fallback": False, "canary": False}
+
+
+@dataclass(kw_only=True)
+class Timed:
+    """An application with the milliseconds of each answer in a header, all that is around it included."""
+
+    app: Callable[..., Awaitable[None]]
+
+    async def __call__(
+        self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send
+    ) -> None:
+        """Answer a request."""
+        began = time.perf_counter()
+
+        async def told(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                took = f"app;dur={1000 * (time.perf_counter() - began):.4f}".encode()
+                message = {**message, "headers": [*message["headers"], (b"server-timing", took)]}
+            await send(message)
+
+        await self.app(scope, receive, told)
+
+
+def create_bare() -> Timed:
+    """Return the service without the client."""
+    return Timed(app=Bare())
+
+
+def create() -> Timed:
     """Return the service as the server wants it."""
     url, spool = os.environ["MONITOR_URL"], os.environ["SPOOL"]
     logger = PredictionLogger(
         url, model="late", version="7", spool_directory=spool, heartbeat_every=1, shadow_queue=5000
     )
     circuit = Circuit(url, model="late", fallback={"score": 0.2}, cache_directory=spool)
-    return AsgiMiddleware(Service(logger=logger, circuit=circuit))
+    return Timed(app=AsgiMiddleware(Service(logger=logger, circuit=circuit)))

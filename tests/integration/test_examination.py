@@ -34,7 +34,7 @@ models:
       builtin: true
       features: {{x: numeric, z: numeric, late_code: numeric}}
       raw: {raw}
-      prediction: {{score: score, threshold: 0.5}}
+      prediction: {prediction}
       outcome: {{label: label, matures_after: 1h}}
     window: {{calendar: day, timezone: UTC}}
     checks: {checks}
@@ -47,6 +47,7 @@ channels: {{ops: {{type: webhook, url: "https://hooks.example.org/x"}}}}
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 N = 1440
 ALONE = "{parity: false, stability: false, drift: false, relations: false, sudden: false, quality: false}"
+CLASSES = "{scores: {'false': scores.no, 'true': scores.yes}}"  # as many classes as the endpoint knows
 Made = Callable[..., Installation]
 
 
@@ -63,6 +64,7 @@ def made(tmp_path: Path, database: Database) -> Iterator[Made]:
             leaks: bool = False,
             again: bool = False,
             raw: str = "{}",
+            classes: bool = False,
         ) -> Installation:
             file = tmp_path / "monitor.yaml"
             url = stack.enter_context(scoring(behaviour))
@@ -79,18 +81,19 @@ def made(tmp_path: Path, database: Database) -> Iterator[Made]:
                     checks=checks,
                     release=other,
                     raw=raw,
+                    prediction=CLASSES if classes else "{score: score, threshold: 0.5}",
                 )
             )
             installation = stack.enter_context(installed(file))
             if not again:
-                train(installation)
+                train(installation, classes=classes)
                 log(installation, leaks=leaks)
             return installation
 
         yield make
 
 
-def train(installation: Installation) -> None:
+def train(installation: Installation, *, classes: bool = False) -> None:
     """Store a training profile of sixty days with its sample and golden rows; ``late_code`` knows the label there."""
     rng = np.random.default_rng(0)
     x, z = rng.normal(size=(2, N))
@@ -102,7 +105,8 @@ def train(installation: Installation) -> None:
         rows=N,
         time=round((FIRST - timedelta(days=60)).timestamp()) * 1_000_000 + np.arange(N) * 3_600_000_000,
         columns={name: NumericValues(values=values, missing=np.zeros(N, bool)) for name, values in columns.items()},
-        score=said,
+        score=np.maximum(said, 1 - said) if classes else said,
+        scores=np.column_stack([1 - said, said]) if classes else None,
         label=label,
     )
     spec = installation.model("m").spec
@@ -110,7 +114,8 @@ def train(installation: Installation) -> None:
         batch,
         model="m",
         version="7",
-        task=Task.BINARY,
+        task=Task.MULTICLASS if classes else Task.BINARY,
+        classes=("false", "true") if classes else (),
         spec=spec,
         created_at=FIRST,
         rows=N,
@@ -118,7 +123,8 @@ def train(installation: Installation) -> None:
         packages={"scikit-learn": "1.8.0", "numpy": "2.3.0"},
         python_version="3.11.2",
     )
-    table = pa.table({**columns, "score": said, "label": label == 1})
+    answers = {"scores.no": 1 - said, "scores.yes": said} if classes else {"score": said}
+    table = pa.table({**columns, **answers, "label": pa.array(["true" if one else "false" for one in label])})
     with installation.engine.begin() as conn:
         store.save_reference(
             conn,
@@ -149,8 +155,9 @@ def log(installation: Installation, *, leaks: bool) -> None:
         " FROM generate_series(0, 7999) i) d",
         "ALTER TABLE made ADD y int",
         "UPDATE made SET y = (random() < p)::int",
-        "INSERT INTO monitor.prediction_log (request_id, model, model_version, role, occurred_at, score, features)"
-        " SELECT i::text, 'm', '7', 'champion', CAST(:first AS timestamptz) + i * interval '8 days' / 8000, p,"
+        "INSERT INTO monitor.prediction_log (request_id, model, model_version, role, occurred_at, score, scores,"
+        " features) SELECT i::text, 'm', '7', 'champion', CAST(:first AS timestamptz) + i * interval '8 days' / 8000,"
+        " p, jsonb_build_object('no', 1 - p, 'yes', p),"
         f" jsonb_build_object('x', x, 'z', z, 'late_code', {'e' if leaks else code}) FROM made",
         "INSERT INTO monitor.outcome_log (request_id, model, label, observed_at) SELECT i::text, 'm', (y = 1)::text,"
         " CAST(:first AS timestamptz) + i * interval '8 days' / 8000 FROM made",
@@ -317,3 +324,23 @@ def test_a_raw_column_that_the_log_lacks_keeps_the_window_waiting_with_a_sentenc
     assert findings(installation, "parity") == []
     (said,) = ask(installation, "SELECT DISTINCT reason FROM monitor.run WHERE reason IS NOT NULL")
     assert 'source.raw.x names the column "nowhere"' in said
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "parity", "stability"),
+    [("equal", "ok", "ok"), ("swapped", "critical", "ok"), ("nervous", "critical", "critical")],
+)
+def test_models_of_many_classes_are_replayed_and_shaken_too(
+    made: Made, behaviour: str, parity: str, stability: str
+) -> None:
+    installation = made(behaviour, classes=True)
+    day(installation, 1)
+    assert [row[2] for row in findings(installation, "parity")] == [parity]
+    assert [row[2] for row in findings(installation, "stability")] == [stability]
+
+
+def test_a_column_that_told_the_class_in_training_alone_is_named(made: Made) -> None:
+    installation = made(leaks=True, checks=ALONE, classes=True)
+    day(installation, 8)
+    ((subject, _, verdict, _),) = findings(installation, "leakage")
+    assert (subject, verdict) == ("late_code: fallen", "critical")
