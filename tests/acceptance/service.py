@@ -1,9 +1,9 @@
 """A service as somebody would run it: champion, shadow, canary, labels and an endpoint, with the client inside.
 
 ``uvicorn --factory tests.acceptance.service:create`` with MONITOR_URL and SPOOL; ``create_bare`` is the same without
-the client. Its header ``server-timing`` says how long an answer took. The champion knows x and z; the shadow answers the
-same, the canary the opposite. Its endpoint exchanges x and z, as a wrong preprocessing would, and the candidate's has
-steps finer than any noise.
+the client. Its header ``server-timing`` says how long an answer took. The champion knows x and z; the shadow answers
+the same, the canary the opposite. Its endpoint exchanges x and z, as a wrong preprocessing would, and the candidate's
+has steps finer than any noise.
 """
 
 from __future__ import annotations

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -443,3 +445,53 @@ def test_probabilities_of_the_wrong_number_of_classes_are_one_sentence(other: tu
     code, _, said = gate(f"versions_of_late:{wrong}")
     assert code == 3
     assert f"{wrong} returned shape" in said
+
+
+def _told_afterwards(training: pa.Table, late: Any) -> pa.Table:
+    times = [datetime(2026, 3, 1, tzinfo=UTC) + timedelta(minutes=number) for number in range(len(late))]
+    closed = [at + timedelta(hours=1 if number % 10 == 0 else -1) for number, at in enumerate(times)]
+    return training.append_column("at", pa.array(times)).append_column("closed_at", pa.array(closed))
+
+
+LEAKS: dict[str, tuple[Callable[[pa.Table, Any], pa.Table], str]] = {
+    "the label alone": (
+        lambda training, late: training.append_column("code", pa.array(late + 0.0)),
+        r"code alone tells the label \(AUC 1\.000\); code is not in production's rows",
+    ),
+    "ids by their prefix": (
+        lambda training, late: training.append_column(
+            "id", pa.array([f"{'ab'[y]}{i}" for i, y in enumerate(late * 1)])
+        ),
+        r"id is an id, and its order or spelling tells the label \(AUC 1\.000\)",
+    ),
+    "ids by their order": (
+        lambda training, late: training.take(pa.array(np.argsort(late, kind="stable"))).append_column(
+            "id", pa.array([str(i) for i in range(len(late))])
+        ),
+        r"id is an id, and its order or spelling tells the label \(AUC 1\.000\)",
+    ),
+    "times after the prediction": (
+        _told_afterwards,
+        r"closed_at lies after the prediction in 10\.0% of the rows",
+    ),
+    "rows of the test": (
+        lambda training, _: pa.concat_tables([training, pyarrow.parquet.read_table("inputs.parquet").slice(0, 2000)]),
+        r"10\.0% of the given inputs are rows of training, so regression flatters the candidate",
+    ),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_every_kind_of_leak_fails_by_name_with_its_figure(gate: Gate, leak: str) -> None:
+    made, said = LEAKS[leak]
+    training = pyarrow.parquet.read_table("train.parquet")
+    late = training["late"].to_numpy()
+    write("train", made(training, late))
+    if "closed_at" in (changed := pyarrow.parquet.read_table("train.parquet")).column_names:
+        inputs = pyarrow.parquet.read_table("inputs.parquet")
+        moments = pa.array([changed["closed_at"][0].as_py() + timedelta(minutes=i) for i in range(inputs.num_rows)])
+        write("inputs", inputs.append_column("closed_at", moments))
+    code, out, _ = gate("equal", *FULL, "--json")
+    section = parts(out)["leakage"]
+    assert (code, section["outcome"]) == (1, "fail")
+    assert re.fullmatch(said, section["why"]), section["why"]
