@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 
-from monitor.alert import Alert, Identity
+from monitor.alert import Alert
 from monitor.check import Evidence
 from monitor.memo import per_reference
 from monitor.outcome import OutcomeProfile, Task
 from monitor.proof import Adjustment, History, Proof, ProofRequest, Prove, adjust, skill_sums
 from monitor.rationale import LEVEL, WINDOWS, Evaluation, Rationale, choose
-from monitor.recommendation import Action, Recommendation, RecommendationState
+from monitor.recommendation import Action, Occasion, Recommendation, RecommendationState
 from monitor.reference import Reference
 from monitor.source import Floats
 from monitor.stats.calibration import Calibration
@@ -74,12 +73,8 @@ def advise(
     calibration: Calibration | None,
     alerts: Sequence[Alert],
     recommendations: Sequence[Recommendation],
+    occasion: Occasion,
     *,
-    now: datetime,
-    new_id: Callable[[], UUID],
-    model_version: str = "",
-    role: str = "champion",
-    slice_: Mapping[str, Any] | None = None,
     retraining_cost: float | None = None,
     history: History | None = None,
     prove: Prove | None = None,
@@ -97,14 +92,14 @@ def advise(
         series=series,
         alerts=alerts,
         open_={r.cause_key: r for r in recommendations if r.state is RecommendationState.OPEN},
-        now=now,
-        new_id=new_id,
-        identity={"model": evidence.model, "model_version": model_version, "role": role, "slice": dict(slice_ or {})},
+        occasion=occasion,
         retraining_cost=retraining_cost,
         history=history,
         prove=prove,
         pending=any(
-            r.cause_key == MODEL and r.state is RecommendationState.APPROVED and r.model_version == model_version
+            r.cause_key == MODEL
+            and r.state is RecommendationState.APPROVED
+            and r.model_version == occasion.model_version
             for r in recommendations
         ),
         accepted=_accepted(recommendations),
@@ -124,11 +119,8 @@ def _accepted(recommendations: Sequence[Recommendation]) -> frozenset[str]:
 def advise_by_age(
     evidence: Evidence,
     standing: Sequence[Recommendation],
-    identity: Identity,
+    occasion: Occasion,
     max_age: timedelta | None,
-    *,
-    now: datetime,
-    new_id: Callable[[], UUID],
 ) -> list[Recommendation]:
     """Return RETRAIN once for training rows older than ``max_age`` at the end of the window, and its withdrawal.
 
@@ -144,34 +136,17 @@ def advise_by_age(
     old = max_age is not None and age > max_age
     gone = [r for r in about if r.state is RecommendationState.OPEN]
     if old:
-        gone = [r for r in gone if r.model_version != identity.model_version]
-    closed = [
-        replace(
-            r,
-            state=RecommendationState.SUPERSEDED,
-            decided_by="monitor",
-            decided_at=now,
-            extras={**r.extras, "closed": "the training rows are not too old any more"},
-        )
-        for r in gone
-    ]
+        gone = [r for r in gone if r.model_version != occasion.model_version]
+    closed = [occasion.closed(r, "the training rows are not too old any more") for r in gone]
     decided = (RecommendationState.OPEN, RecommendationState.APPROVED, RecommendationState.DISMISSED)
-    known = any(r.model_version == identity.model_version and r.state in decided for r in about)
+    known = any(r.model_version == occasion.model_version and r.state in decided for r in about)
     if not old or known or max_age is None:
         return closed
     return [
         *closed,
-        Recommendation(
-            id=new_id(),
-            model=identity.model,
-            model_version=identity.model_version,
-            role=identity.role,
-            slice=identity.slice,
-            cause_key=AGE,
-            action=Action.RETRAIN,
-            opened_at=now,
-            window_start=evidence.window.start,
-            window_end=evidence.window.end,
+        occasion.opened(
+            AGE,
+            Action.RETRAIN,
             why=f"The newest training row is of {newest:%d %b %Y}, {age.days} days before the end of this window; "
             f"retraining.max_age is {max_age.days} days.",
             why_not="Nothing says that the model errs more than before: this is advised because of its age alone.",
@@ -188,9 +163,7 @@ class _Adviser:
     series: Sequence[Mapping[str, Any]]
     alerts: Sequence[Alert]
     open_: Mapping[str, Recommendation]
-    now: datetime
-    new_id: Callable[[], UUID]
-    identity: Mapping[str, Any]
+    occasion: Occasion
     retraining_cost: float | None
     history: History | None
     prove: Prove | None
@@ -317,7 +290,7 @@ class _Adviser:
                 recent_since=recent_since,
                 excluded=excluded,
                 costs=self.evidence.costs,
-                **self.identity,
+                **self.occasion.subject,
             )
             proof = self.prove(request)
         choice = choose(adjustment, proof)
@@ -332,7 +305,7 @@ class _Adviser:
             series=self.series,
             retraining_cost=self.retraining_cost,
         )
-        advice = draft.write(self._new(MODEL, choice.action))
+        advice = draft.write(self.occasion.opened(MODEL, choice.action))
         if held is not None:
             if advice.action is held.action:  # still only to be watched: said once
                 return
@@ -368,8 +341,9 @@ class _Adviser:
         held = self.open_.get(LABELS)
         if held is None and len(recent) == SILENT and all(point["unlabelled"] for point in recent):
             got, rows = sum(point["n"] for point in recent), sum(point["rows"] for point in recent)
-            advice = replace(
-                self._new(LABELS, Action.INSUFFICIENT_DATA),
+            advice = self.occasion.opened(
+                LABELS,
+                Action.INSUFFICIENT_DATA,
                 why=f"{got:,} of {rows:,} predictions of the last {SILENT} windows have a label: nobody can say "
                 "whether the model is still right. Check the outcome feed.",
                 evidence=({"labels": got, "predictions": rows, "windows": SILENT},),
@@ -387,8 +361,9 @@ class _Adviser:
         held = self.open_.get(POWER)
         unit = "residual standard deviations" if task is Task.REGRESSION else "probability"
         if held is None and len(self.series) >= WINDOWS and sees > TOLERANCE[task]:
-            advice = replace(
-                self._new(POWER, Action.INSUFFICIENT_DATA),
+            advice = self.occasion.opened(
+                POWER,
+                Action.INSUFFICIENT_DATA,
                 why=f"even {WINDOWS} windows of about {rows:.0f} labels would only show a shift of {sees:.2f} {unit} "
                 f"(tolerance {TOLERANCE[task]}): a green light means little. Use longer windows or more labels.",
                 evidence=({"minimum_detectable": sees, "windows": WINDOWS, "labels": float(rows)},),
@@ -397,27 +372,8 @@ class _Adviser:
         elif held is not None and sees <= 0.9 * TOLERANCE[task]:
             self._close(held, "there are enough labels now")
 
-    def _new(self, cause_key: str, action: Action) -> Recommendation:
-        return Recommendation(
-            id=self.new_id(),
-            cause_key=cause_key,
-            action=action,
-            opened_at=self.now,
-            window_start=self.evidence.window.start,
-            window_end=self.evidence.window.end,
-            **self.identity,
-        )
-
     def _close(self, held: Recommendation, reason: str) -> None:
-        self.changed.append(
-            replace(
-                held,
-                state=RecommendationState.SUPERSEDED,
-                decided_by="monitor",
-                decided_at=self.now,
-                extras={**held.extras, "closed": reason},
-            )
-        )
+        self.changed.append(self.occasion.closed(held, reason))
 
 
 def _window(mark: Mapping[str, Any]) -> Window:

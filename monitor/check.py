@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -262,6 +262,11 @@ class Evidence:
     """Whether an outcome feed is configured at all."""
     listed_values: Listed = field(default_factory=dict)
     """Values of categories that may be shown however rare they are."""
+
+    def is_due(self, check: str, every: timedelta) -> bool:
+        """Return whether a check that remembers when it last looked (``at``) is to look again."""
+        last = (self.memories.get(check) or {}).get("at")
+        return last is None or self.window.end >= datetime.fromisoformat(last) + every
 
     @property
     def reference(self) -> Reference:

@@ -29,7 +29,7 @@ from monitor.inhibition import INHIBITS
 from monitor.movement import MEMORY, Past, move, move_again
 from monitor.notification import Notification, Reason
 from monitor.proof import History, Prove
-from monitor.recommendation import Action, Recommendation, RecommendationState
+from monitor.recommendation import Action, Occasion, Recommendation, RecommendationState
 from monitor.routing import Scene, notifications_for, share_threads
 from monitor.silence import Silence
 
@@ -136,7 +136,16 @@ def decide(
     transitions = [replace(t, alert=shared.get(t.alert.key, t.alert)) if t.tell else t for t in transitions]
 
     recommendations = {r.id: r for r in state.recommendations}
-    data = _investigations(transitions, list(recommendations.values()), evidence, identity, now, new_id)
+    occasion = Occasion(
+        model=evidence.model,
+        model_version=model_version,
+        role=role,
+        slice=dict(slice_ or {}),
+        window=evidence.window,
+        now=now,
+        new_id=new_id,
+    )
+    data = _investigations(transitions, list(recommendations.values()), evidence, occasion)
     recommendations |= {r.id: r for r in data}
     advice = Advice()
     performance = judgements.get("performance")
@@ -149,11 +158,7 @@ def decide(
                 expected.calibration,
                 list(alerts.values()),
                 list(recommendations.values()),
-                now=now,
-                new_id=new_id,
-                model_version=model_version,
-                role=role,
-                slice_=slice_,
+                occasion,
                 retraining_cost=rules.retraining_cost,
                 history=history,
                 prove=prove,
@@ -162,7 +167,7 @@ def decide(
             recommendations |= {r.id: r for r in advice.recommendations}
     aged: Sequence[Recommendation] = ()
     if later is None and evidence.stage is Stage.INPUTS:
-        aged = advise_by_age(evidence, list(recommendations.values()), identity, rules.max_age, now=now, new_id=new_id)
+        aged = advise_by_age(evidence, list(recommendations.values()), occasion, rules.max_age)
         recommendations |= {r.id: r for r in aged}
     scene = Scene(
         model=evidence.model,
@@ -258,9 +263,7 @@ def _investigations(
     transitions: Sequence[Transition],
     standing: Sequence[Recommendation],
     evidence: Evidence,
-    identity: Identity,
-    now: datetime,
-    new_id: Callable[[], UUID],
+    occasion: Occasion,
 ) -> list[Recommendation]:
     """Open INVESTIGATE_DATA with a data incident that people hear of, and close it with the incident."""
     found: list[Recommendation] = []
@@ -272,22 +275,14 @@ def _investigations(
         cause_key = f"data:{alert.family}"
         held = open_.get(cause_key)
         if held is not None and transition.to_state is AlertState.RESOLVED:
-            found.append(replace(held, state=RecommendationState.DONE, decided_by="monitor", decided_at=now))
+            found.append(occasion.closed(held, state=RecommendationState.DONE))
         elif held is None and transition.tell in (Reason.FIRST, Reason.ESCALATED, Reason.REOPENED):
             subjects = sorted({str(fact["subject"]) for fact in alert.subjects})
             broken_from = evidence.spec.label(evidence.spec.containing(alert.began_at or evidence.window.start))
             found.append(
-                Recommendation(
-                    id=new_id(),
-                    model=identity.model,
-                    model_version=identity.model_version,
-                    role=identity.role,
-                    slice=identity.slice,
-                    cause_key=cause_key,
-                    action=Action.INVESTIGATE_DATA,
-                    opened_at=now,
-                    window_start=evidence.window.start,
-                    window_end=evidence.window.end,
+                occasion.opened(
+                    cause_key,
+                    Action.INVESTIGATE_DATA,
                     evidence=tuple(alert.subjects),
                     why=f"{alert.title} ({', '.join(subjects)})",
                     why_not=f"Do not retrain on rows since {broken_from} until it is over: those windows are "

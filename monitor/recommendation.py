@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
+
+from monitor.window import Window
 
 
 class Action(StrEnum):
@@ -64,3 +66,46 @@ class Recommendation:
     decided_by: str | None = None
     decided_at: datetime | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occasion:
+    """What all advice after one window shares: whom it is about, the window, and when it is given."""
+
+    model: str
+    model_version: str = ""
+    role: str = "champion"
+    slice: Mapping[str, Any] = field(default_factory=dict)
+    window: Window
+    now: datetime
+    new_id: Callable[[], UUID]
+
+    @property
+    def subject(self) -> Mapping[str, Any]:
+        """Model, version, role and slice."""
+        return {
+            "model": self.model,
+            "model_version": self.model_version,
+            "role": self.role,
+            "slice": dict(self.slice),
+        }
+
+    def opened(self, cause_key: str, action: Action, **said: Any) -> Recommendation:
+        """Return new advice; ``said`` are further fields of it."""
+        return Recommendation(
+            id=self.new_id(),
+            cause_key=cause_key,
+            action=action,
+            opened_at=self.now,
+            window_start=self.window.start,
+            window_end=self.window.end,
+            **self.subject,
+            **said,
+        )
+
+    def closed(
+        self, held: Recommendation, why: str = "", *, state: RecommendationState = RecommendationState.SUPERSEDED
+    ) -> Recommendation:
+        """Return advice that the monitor itself ends, and why."""
+        extras = {**held.extras, "closed": why} if why else held.extras
+        return replace(held, state=state, decided_by="monitor", decided_at=self.now, extras=extras)

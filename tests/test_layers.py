@@ -59,6 +59,8 @@ TOP = {
     "pairing",
     "respondent",
     "examination",
+    "questioning",
+    "hindsight",
     "evaluation",
     "reading",
     "recheck",

@@ -122,7 +122,7 @@ class _Gate:
         asked = respondent(predict, self.watched, is_candidate=True)
         standing = None if champion is None else respondent(champion, self.watched, is_candidate=False)
         named = {one.column for one in (asked, standing) if one is not None and one.column is not None}
-        features = columns_of(rows, self._reserved | named)
+        features: Columns = columns_of(rows, self._reserved | named)
         found, skipped = [], []
         if self.made_by is not None:
             features, compared = self._made(self.made_by, features, inputs)
