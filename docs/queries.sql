@@ -99,6 +99,14 @@ SELECT opened_at, model, action, state, why, expected_benefit, expected_cost, cu
 FROM recommendation_history
 ORDER BY opened_at DESC;
 
+-- How often does what the model says come true? The calibration curve of the last 30 windows beside training's.
+SELECT metric, sum(value * matured) / sum(matured) AS came_true, avg(reference_value) AS in_training, count(*) AS windows
+FROM performance_history
+WHERE basis = 'realised' AND slice = '{}' AND metric LIKE 'observed_rate:%'
+    AND window_start >= (SELECT max(window_end) FROM performance_history) - interval '30 days'
+GROUP BY metric
+ORDER BY metric;
+
 -- How often was our advice right?
 SELECT model, action, advised, approved, dismissed, helped, did_not_help, unknown, round(precision::numeric, 2) AS precision
 FROM recommendation_precision

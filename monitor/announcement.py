@@ -110,7 +110,7 @@ def offered(
         deeds = {"Acknowledge": Deed.ACKNOWLEDGE, "Silence a day": Deed.SILENCE}
     elif told.reason is Reason.RECOMMENDATION and told.details.get("action") in DECIDABLE:
         subject["recommendation_id"] = str(told.details["recommendation_id"])
-        deeds = {"Approve": Deed.APPROVE}
+        deeds = {"Approve": Deed.APPROVE, "Dismiss": Deed.DISMISS}
     root = f"{web.base_url.rstrip('/')}/confirm"
     return {
         label: f"{root}/{confirmation.offer(conn, deed, subject, now=now, until=now + OFFERED_FOR)}"

@@ -27,6 +27,7 @@ class Deed(StrEnum):
     ACKNOWLEDGE = "acknowledge"
     SILENCE = "silence"
     APPROVE = "approve"
+    DISMISS = "dismiss"
 
 
 @dataclass(frozen=True, kw_only=True)

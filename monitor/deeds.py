@@ -162,8 +162,8 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
             case Deed.SILENCE:
                 why = "by a link in a message"
                 silence(conn, str(link.subject["alert_key"]), Length.DAY, by=by, reason=why, at=at)
-            case Deed.APPROVE:
-                decide_on(conn, UUID(str(link.subject["recommendation_id"])), Verdict.APPROVE, by=by, at=at)
+            case Deed.APPROVE | Deed.DISMISS:
+                decide_on(conn, UUID(str(link.subject["recommendation_id"])), Verdict(link.deed.value), by=by, at=at)
 
     @post(
         "/recommendations/{identity:uuid}/{verdict:str}",

@@ -39,6 +39,12 @@ class Estimator:
     gap: Calibration
     trained: Floats
     """Labelled training rows per score bin (B,)."""
+    compared: str = "log_loss"
+    """The figure that is compared with labels."""
+
+    def error(self, labelled: int) -> float:
+        """Return the standard error of what is compared, for so many labelled rows."""
+        return float(self.gap.scale(np.full(self.gap.channels, max(labelled, 1)))[CHANNELS.index(self.compared)])
 
     @property
     def labels(self) -> int:
@@ -116,7 +122,11 @@ def score_counts(profile: Profile, layout: OutcomeLayout) -> Floats | None:
     column = profile.columns[SCORE].column
     if not isinstance(column, NumericColumn):
         return None
-    return rebin(profile.columns[SCORE].bins, column.edges, layout.score_edges)
+    ends = (0.0, 1.0)
+    if layout.task is Task.REGRESSION:
+        everywhere = np.concatenate([column.edges, layout.score_edges])
+        ends = (float(everywhere.min()), float(everywhere.max()))
+    return rebin(profile.columns[SCORE].bins, column.edges, layout.score_edges, *ends)
 
 
 def realised_figures(outcome: OutcomeProfile) -> dict[str, float]:

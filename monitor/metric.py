@@ -27,6 +27,9 @@ from monitor.stats.classification import (
 from monitor.stats.recalibration import apply_logistic, fit_logistic
 from monitor.stats.regression import mean_and_error, r_squared, representatives
 
+ERROR_QUANTILES = (50, 90, 99)  # percent
+CURVE = 10  # parts of the range of a score
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
@@ -102,6 +105,14 @@ def _multiclass(outcome: OutcomeProfile) -> Iterator[Metric]:
     yield _of_sums(outcome, "brier", "brier")
     yield _of_sums(outcome, "calibration_residual", "residual")
 
+    for place, name in enumerate(outcome.layout.classes):
+        said, came = float(outcome.joint[place].sum()), float(outcome.joint[:, place].sum())
+        hits = float(outcome.joint[place, place])
+        yield _share(f"precision:{name}", hits, said)
+        yield _share(f"recall:{name}", hits, came)
+        yield Metric(name=f"f1:{name}", value=ratio(2 * hits, said + came))
+        yield _share(f"base_rate:{name}", came, outcome.labelled)
+
 
 def _regression(outcome: OutcomeProfile) -> Iterator[Metric]:
     n = outcome.labelled
@@ -113,6 +124,48 @@ def _regression(outcome: OutcomeProfile) -> Iterator[Metric]:
     yield Metric(name="r2", value=r_squared(n, outcome.sum("error2"), outcome.sum("label"), outcome.sum("label2")))
     yield _of_sums(outcome, "capped_error", "loss")
     yield _of_sums(outcome, "calibration_residual", "residual")
+    yield from _error_quantiles(outcome)
+
+
+def _error_quantiles(outcome: OutcomeProfile) -> Iterator[Metric]:
+    """Yield quantiles of the absolute error, from the joint counts of score and label: exact to the width of a bin.
+
+    The interval of a quantile are the quantiles √(q (1 − q) / n) times 1.96 below and above it.
+    """
+    counts = outcome.joint.astype(np.float64).ravel()
+    n = float(counts.sum())
+    errors = np.abs(label_values(outcome)[None, :] - score_values(outcome)[:, None]).ravel() if n else np.zeros(0)
+    order = np.argsort(errors, kind="stable")
+    for percent in ERROR_QUANTILES:
+        name, q = f"absolute_error_p{percent}", percent / 100
+        if not n:
+            yield Metric(name=name, value=math.nan)
+            continue
+        half = Z95 * math.sqrt(q * (1 - q) / n)
+        held = np.cumsum(counts[order]) / n
+        value, low, high = (
+            float(errors[order][min(int(np.searchsorted(held, level)), len(held) - 1)])
+            for level in (q, max(q - half, 0.0), min(q + half, 1.0))
+        )
+        yield Metric(name=name, value=value, low=low, high=high)
+
+
+def curve_of(outcome: OutcomeProfile) -> Iterator[Metric]:
+    """Yield the calibration curve of a binary classifier: of each tenth of the score's range the share that came true.
+
+    What was said there lies within the name, ``observed_rate:0.1-0.2``; intervals are Wilson's. Tenths without labelled
+    rows are left out; a score bin that reaches over a border counts where its middle lies.
+    """
+    layout = outcome.layout
+    if layout.task is not Task.BINARY:
+        return
+    place = np.minimum((layout.bin_scores * CURVE).astype(np.int64), CURVE - 1)
+    rows = np.bincount(place, weights=outcome.joint.sum(axis=1), minlength=CURVE)
+    came = np.bincount(place, weights=outcome.joint[:, 1], minlength=CURVE)
+    for tenth in np.flatnonzero(rows).tolist():
+        yield _share(
+            f"observed_rate:{tenth / CURVE:.1f}-{(tenth + 1) / CURVE:.1f}", float(came[tenth]), float(rows[tenth])
+        )
 
 
 def _money(outcome: OutcomeProfile, costs: Costs) -> Iterator[Metric]:

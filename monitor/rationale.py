@@ -32,9 +32,9 @@ class Evaluation:
 
     @property
     def failed(self) -> bool:
-        """Whether rank or loss are far off and the skill is below training's for certain."""
+        """Whether rank or loss are far off, and the skill is below training's, or that of a constant, for certain."""
         beyond = self.rank_z < -LEVEL or self.loss_z > LEVEL
-        return bool(beyond and self.upper < self.reference_skill)
+        return bool(beyond and self.upper < max(self.reference_skill, 0.0))
 
 
 @dataclass(frozen=True, kw_only=True)

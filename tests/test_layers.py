@@ -21,6 +21,7 @@ DECISIONS = {"check", "alert", "routing", "route", "recommendation", "decision",
 DECISIONS |= {"comparison", "advice", "proof", "trial", "expectation", "estimate", "metric", "silence", "treatment"}
 DECISIONS |= {
     "stratum",
+    "error_model",
     "candidate",
     "gate",
     "golden",

@@ -19,26 +19,30 @@ from monitor.check import (
     Verdict,
     register,
 )
+from monitor.error_model import ErrorModel, error_model_of
 from monitor.estimate import Estimator, estimator_of, score_counts
 from monitor.expectation import expectation_of
 from monitor.metric import Metric
 from monitor.outcome import Task
 from monitor.reference import SCORE
 
-ASSUMPTION = "assumes that P(outcome | score) is what it was in training"
+ASSUMPTIONS = {
+    "log_loss": "assumes that P(outcome | score) is what it was in training",
+    "capped_error": "assumes that errors at each level of the prediction are what they were in training",
+}
+"""By the figure that is estimated: what must hold, or the estimate is wrong."""
 GAP_LIMIT = 3.0  # standard errors of the estimate
-COMPARED = "log_loss"
 
 
 @register("estimated_performance")
 @dataclass(frozen=True, kw_only=True)
 class EstimatedPerformance:
-    """Estimates the performance of a binary classifier from its calibrated scores, without waiting for labels.
+    """Estimates performance from calibrated scores, or a regression's error from its predictions, without labels.
 
     The estimates are stored beside the realised figures (``basis = 'estimated'``), with intervals that held on
     training time. When labels have matured they are compared: a gap of more than ``gap`` standard errors cannot come
     from other inputs, so it is concept drift. Information for the digest and the history; realised performance is what
-    alerts. Other tasks are not estimated.
+    alerts. Models of many classes are not estimated.
     """
 
     gap: float = GAP_LIMIT
@@ -48,9 +52,10 @@ class EstimatedPerformance:
         return frozenset({Stage.INPUTS, Stage.OUTCOMES})
 
     def run(self, evidence: Evidence) -> Judgement:
-        if evidence.reference.task is not Task.BINARY:
+        if evidence.reference.task is Task.MULTICLASS:
             return Judgement()
-        estimator = estimator_of(evidence.reference)
+        regression = evidence.reference.task is Task.REGRESSION
+        estimator = error_model_of(evidence.reference) if regression else estimator_of(evidence.reference)
         if estimator is None:
             raise MissingEvidenceError(
                 "the training profile has no honest predictions with labels, so nothing says what a score is worth; "
@@ -67,14 +72,18 @@ class EstimatedPerformance:
             performance=list(_rows(evidence, estimator, found)),
         )
 
-    def _estimate(self, evidence: Evidence, estimator: Estimator, found: dict[str, Metric], rows: int) -> Finding:
-        loss = found[COMPARED]
-        usual = estimator.estimate(estimator.trained)[COMPARED].value
+    def _estimate(
+        self, evidence: Evidence, estimator: Estimator | ErrorModel, found: dict[str, Metric], rows: int
+    ) -> Finding:
+        name = estimator.compared
+        assumption, words = ASSUMPTIONS[name], name.replace("_", " ")
+        loss = found[name]
+        usual = estimator.estimate(estimator.trained)[name].value
         return Finding(
             check="estimated_performance",
             part=Part.PREDICTION,
             subject=SCORE,
-            statistic=f"estimated_{COMPARED}",
+            statistic=f"estimated_{name}",
             verdict=Verdict.OK if math.isfinite(loss.low) else Verdict.INCONCLUSIVE,
             value=loss.value,
             reference_value=usual,
@@ -83,16 +92,16 @@ class EstimatedPerformance:
             effect=loss.value - usual,
             n_current=rows,
             n_reference=estimator.labels,
-            reason=ASSUMPTION,
-            message=f"log loss {loss.value:.3f} estimated from the scores ({usual:.3f} in training); {ASSUMPTION}",
+            reason=assumption,
+            message=f"{words} {loss.value:.3f} estimated from the scores ({usual:.3f} in training); {assumption}",
         )
 
-    def _compare(self, evidence: Evidence, estimator: Estimator) -> Finding:
+    def _compare(self, evidence: Evidence, estimator: Estimator | ErrorModel) -> Finding:
         outcome, expected = evidence.outcome, expectation_of(evidence.reference)
-        realised, estimated, z = estimator.gaps(outcome)[COMPARED]
+        realised, estimated, z = estimator.gaps(outcome)[estimator.compared]
         known = math.isfinite(z) and expected is not None and expected.is_enough(outcome.labelled)
         wide = known and abs(z) > self.gap
-        error = float(estimator.gap.scale([max(outcome.labelled, 1)] * estimator.gap.channels)[2])
+        error = estimator.error(outcome.labelled)
         verdict = Verdict.WARNING if wide else Verdict.OK
         return Finding(
             check="estimated_performance",
@@ -110,8 +119,8 @@ class EstimatedPerformance:
             n_current=outcome.labelled,
             n_reference=estimator.labels,
             message=(
-                f"log loss {realised:.3f} against {estimated:.3f} estimated from the scores, "
-                f"{abs(z):.1f} standard errors"
+                f"{estimator.compared.replace('_', ' ')} {realised:.3f} against {estimated:.3f} "
+                f"estimated from the scores, {abs(z):.1f} standard errors"
                 + (": outcomes follow from scores otherwise than in training" if wide else "")
             )
             if known
@@ -119,7 +128,7 @@ class EstimatedPerformance:
         )
 
 
-def _rows(evidence: Evidence, estimator: Estimator, found: dict[str, Metric]) -> Iterator[Performance]:
+def _rows(evidence: Evidence, estimator: Estimator | ErrorModel, found: dict[str, Metric]) -> Iterator[Performance]:
     usual = estimator.estimate(estimator.trained, evidence.costs)
     targets = {} if evidence.costs is None else evidence.costs.good_enough
     for metric in found.values():

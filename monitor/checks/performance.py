@@ -26,7 +26,7 @@ from monitor.check import (
     register,
 )
 from monitor.expectation import FEWEST_LABELS, Expectation, expectation_of
-from monitor.metric import Metric, adjusted_costs, has_costs, metrics_of
+from monitor.metric import Metric, adjusted_costs, curve_of, has_costs, metrics_of
 from monitor.outcome import OutcomeProfile, Task
 from monitor.reference import ENOUGH_WINDOWS, Reference
 from monitor.source import Floats
@@ -51,11 +51,12 @@ def _reference_metrics(reference: Reference, costs: tuple[float | None, ...] | N
     null = expectation_of(reference)
     if null is None:
         return {}
+    curve = {metric.name: metric for metric in curve_of(null.total)}
     if costs is None:
-        return metrics_of(null.total)
+        return metrics_of(null.total) | curve
     false_positive, false_negative, under, over = costs
     priced = Costs(false_positive=false_positive, false_negative=false_negative, under=under, over=over)
-    return metrics_of(null.total, priced)
+    return metrics_of(null.total, priced) | curve
 
 
 @register("performance")
@@ -211,6 +212,7 @@ class _Judge:
                 name="fallback_cost_per_prediction", value=self.costs.fallback
             )
         metrics["label_coverage"] = Metric(name="label_coverage", value=self.outcome.coverage)
+        metrics |= {metric.name: metric for metric in curve_of(self.outcome)}
         targets = {} if self.evidence.costs is None else self.evidence.costs.good_enough
         for metric in metrics.values():
             usual, target = self.usual.get(metric.name), targets.get(metric.name)

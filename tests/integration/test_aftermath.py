@@ -125,6 +125,31 @@ def test_a_retraining_that_helped_is_recorded_told_once_and_counted(installation
     assert counted == (1, 1, 0, 1.0)
 
 
+def test_a_retraining_that_did_not_help_is_said_so_after_four_weeks_and_counted(installation: Installation) -> None:
+    run(
+        installation,
+        "INSERT INTO logged SELECT i, CAST(:first AS timestamptz) + i * interval '1 hour', sin(i * 1.7) * 1.4,"
+        " 0.5 + 0.4 * sin(i * 1.7) FROM generate_series(32 * 24, 47 * 24) i",
+        "INSERT INTO labels SELECT id, extract(hour FROM at)::int % 2 = 0, at + interval '1 hour' FROM logged",
+        first=FIRST,
+    )
+    work(installation, FIRST, SWITCH - timedelta(hours=3))
+    approved(installation)
+    retrain(installation)
+    work(installation, SWITCH, SWITCH + 20 * DAY)
+    assert history(installation)[0][:2] == ("done", None), "it is too early to say"
+    work(installation, SWITCH + 20 * DAY, SWITCH + 31 * DAY)
+    assert history(installation)[0][:2] == ("done", "did_not_help")
+    (told,) = outcomes_told(installation)
+    assert told[0] == "m: RETRAIN did not help"
+    (counted,) = ask(
+        installation,
+        "SELECT approved, helped, did_not_help, precision FROM monitor.recommendation_precision"
+        " WHERE action = 'RETRAIN'",
+    )
+    assert counted == (1, 0, 1, 0.0)
+
+
 def test_the_version_in_the_logs_counts_before_its_profile_and_its_absence_is_failed(
     installation: Installation,
 ) -> None:

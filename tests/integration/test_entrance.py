@@ -323,6 +323,28 @@ def test_a_link_approves_a_recommendation_once_and_says_who(installation: Instal
     assert "Approve" not in links(installation, reason=Reason.RECOMMENDATION, alert_keys=(), details=waiting)
 
 
+def test_a_link_dismisses_a_recommendation_and_the_link_that_approves_it_then_comes_too_late(
+    installation: Installation, client: httpx.Client
+) -> None:
+    with installation.engine.begin() as conn:
+        identity = conn.scalar(sa.text("SELECT recommendation_id FROM monitor.recommendation"))
+    details = {"recommendation_id": str(identity), "action": "RECALIBRATE"}
+    offered = links(installation, reason=Reason.RECOMMENDATION, alert_keys=(), details=details)
+    page, other = client.get(offered["Dismiss"]), client.get(offered["Approve"])
+    assert "Dismiss this recommendation?" in page.text
+    done = client.post(f"{offered['Dismiss']}/do", data={"name": "Bob", "_csrf_token": form_key(page)})
+    assert "has dismissed" in done.text
+    late = client.post(f"{offered['Approve']}/do", data={"name": "Eve", "_csrf_token": form_key(other)})
+    assert late.status_code == 409
+    assert "dismissed already by Bob (by link)" in late.text
+    with installation.engine.begin() as conn:
+        found = episode.load_recommendation(conn, identity)
+        calls = conn.scalar(sa.text("SELECT count(*) FROM monitor.notification WHERE reason = 'approved'"))
+    assert found is not None
+    assert (found.state, found.decided_by, calls) == ("dismissed", "Bob (by link)", 0)
+    assert client.get(offered["Dismiss"]).status_code == 410
+
+
 def test_a_link_expires_and_an_unknown_one_does_nothing(installation: Installation, client: httpx.Client) -> None:
     with installation.engine.begin() as conn:
         token = confirmation.offer(

@@ -1,17 +1,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 
-from monitor.check import Cause, Costs, Evidence, Finding, MissingEvidenceError, Performance, Stage, Verdict, checks
+from monitor.check import Cause, Costs, Finding, MissingEvidenceError, Performance, Stage, Verdict, checks
+from monitor.error_model import error_model_of
 from monitor.estimate import CHANNELS, FIGURES, estimator_of, realised_figures, score_counts
 from monitor.metric import metrics_of
 from monitor.outcome import OutcomeProfile, Task
 from monitor.profile import Profile
-from monitor.reference import with_score
-from tests.unit.outcomes import COSTS, TRAINED, batch, day_rows, evidence, late, outcome, reference, unlabelled
+from monitor.reference import Reference, build_reference, with_score
+from tests.unit.outcomes import (
+    COSTS,
+    SPEC,
+    TRAINED,
+    batch,
+    day_rows,
+    evidence,
+    late,
+    outcome,
+    reference,
+    unlabelled,
+    window,
+)
 
 
 def inputs(day: int, rows: int = 300, tilt: float = 0.0) -> tuple[Profile, OutcomeProfile]:
@@ -117,12 +131,10 @@ def test_a_reference_without_honest_predictions_says_what_to_do() -> None:
         checks.build("estimated_performance", {}).run(known)
 
 
-def test_a_regression_is_not_estimated_and_not_called_wrong() -> None:
-    trained = reference(Task.REGRESSION)
-    assert estimator_of(trained) is None
-    known: Evidence = evidence(TRAINED, None, {}, stage=Stage.INPUTS, maybe_reference=trained)
-    judgement = checks.build("estimated_performance", {}).run(known)
-    assert not judgement.findings
+def test_each_task_has_its_own_estimator() -> None:
+    assert estimator_of(reference(Task.REGRESSION)) is None
+    assert error_model_of(reference()) is None
+    assert error_model_of(reference(Task.REGRESSION)) is not None
 
 
 def test_a_profile_without_a_score_has_no_counts_of_it() -> None:
@@ -131,3 +143,68 @@ def test_a_profile_without_a_score_has_no_counts_of_it() -> None:
     assert estimator.gap.channels == len(CHANNELS)
     layout = type(reference().layout)(tuple(c for c in reference().layout.columns if c.part == "input"))
     assert score_counts(Profile.empty(layout), estimator.layout) is None
+
+
+def predicted(day: int, rows: int = 2000, higher: float = 0.0) -> tuple[Profile, OutcomeProfile]:
+    """Return a day of a regression that errs more the higher it predicts, its inputs and its outcomes."""
+    rng = np.random.default_rng([5, day])
+    score = rng.normal(50 + higher, 10, rows)
+    label = score + rng.normal(0, 1, rows) * np.clip(score - 20, 1, None) / 6
+    one = batch([day], [score], [label])
+    known = risky()
+    assert known.outcome_layout is not None
+    return Profile.of(known.layout, with_score(one)), OutcomeProfile.of(known.outcome_layout, one)
+
+
+@cache
+def risky() -> Reference:
+    days = range(TRAINED)
+    rngs = [np.random.default_rng([4, day]) for day in days]
+    scores = [rng.normal(50, 10, 500) for rng in rngs]
+    labels = [s + rng.normal(0, 1, 500) * np.clip(s - 20, 1, None) / 6 for s, rng in zip(scores, rngs, strict=True)]
+    return build_reference(
+        batch(list(days), scores, labels),
+        model="flights",
+        version="1",
+        task=Task.REGRESSION,
+        spec=SPEC,
+        created_at=window(TRAINED).start,
+        held_out_from=window(20).start,
+    )
+
+
+@pytest.mark.parametrize("higher", [0.0, 8.0])
+def test_the_error_of_a_regression_is_estimated_where_its_predictions_lie_now(higher: float) -> None:
+    current, labelled = predicted(TRAINED, rows=20_000, higher=higher)
+    known = evidence(
+        TRAINED,
+        None,
+        {},
+        stage=Stage.INPUTS,
+        maybe_current=current,
+        maybe_reference=risky(),
+        costs=Costs(under=2, over=1),
+    )
+    rows = {row.metric: row for row in checks.build("estimated_performance", {}).run(known).performance}
+    realised = metrics_of(labelled)
+    assert rows["mae"].value == pytest.approx(realised["mae"].value, rel=0.04)
+    assert rows["capped_error"].value == pytest.approx(realised["capped_error"].value, rel=0.04)
+    assert rows["mae"].interval_low < realised["mae"].value < rows["mae"].interval_high  # type: ignore[operator]
+    if higher:
+        assert rows["mae"].value > 1.15 * rows["mae"].reference_value  # type: ignore[operator]  # seen without a label
+    assert rows["cost_per_prediction"].value is not None
+
+
+def test_a_regression_that_errs_more_than_its_predictions_explain_is_concept_drift() -> None:
+    _, fine = predicted(TRAINED)
+    calm = checks.build("estimated_performance", {}).run(evidence(TRAINED, fine, {}, maybe_reference=risky()))
+    assert [f.verdict for f in calm.findings] == [Verdict.OK]
+    rng = np.random.default_rng(1)
+    score = rng.normal(50, 10, 2000)
+    one = batch([TRAINED], [score], [score + rng.normal(6, 6, 2000)])
+    layout = risky().outcome_layout
+    assert layout is not None
+    off = evidence(TRAINED, OutcomeProfile.of(layout, one), {}, maybe_reference=risky())
+    (finding,) = checks.build("estimated_performance", {}).run(off).findings
+    assert (finding.verdict, finding.cause) == (Verdict.WARNING, Cause.CONCEPT)
+    assert "capped error" in finding.message
