@@ -81,6 +81,7 @@ SUBJECTS: Mapping[str, Subject] = {
             window="{calendar: week, timezone: UTC}",
             known={
                 "month": "June follows May",
+                "emp_var_rate": "the macro figures are those of the month, as published",
                 "contact": "from July on people are called on their mobile phones as well",
             },
         ),

@@ -174,7 +174,7 @@ class World:
         own = np.random.default_rng([self.seed, self.n, first, 1])  # so that a drift changes no other draw
         columns, logit = self._columns(latent, strength, own)
         score = expit(logit)
-        truth = np.where(strength > 0, -logit, logit) if self.drift and self.drift.kind == "concept" else logit
+        truth = self._truth(logit, latent, strength)
         label = (rng.random(rows) < expit(truth)).astype(np.float64)
         inside = np.arange(rows) - np.repeat(np.cumsum(n) - n, n)
         width = 3_600_000_000 if self.hourly else 86_400_000_000
@@ -182,6 +182,18 @@ class World:
         time = start + (inside * width) // np.maximum(n[place], 1)
         assert production.max(initial=0) < self.production
         return Batch(rows=rows, time=time, columns=columns, score=score, label=label), place
+
+    def _truth(self, logit: Floats, latent: Floats, strength: Floats) -> Floats:
+        """Return the log-odds of the label: what the model states, until the relation itself changes."""
+        match None if self.drift is None else self.drift.kind:
+            case "concept":
+                return np.where(strength > 0, -logit, logit)
+            case "level":
+                return logit + self.drift.size * strength  # type: ignore[union-attr]  # there is one
+            case "weight":
+                return logit + self.drift.size * strength * latent[:, FEATURES.index(self.drift.feature)]  # type: ignore[union-attr]
+            case _:
+                return logit
 
     def _columns(self, latent: Floats, strength: Floats, rng: np.random.Generator) -> tuple[dict[str, Values], Floats]:
         """Return the columns and the log-odds that the model states."""
