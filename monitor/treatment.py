@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from monitor.outcome import Group
-from monitor.source import Floats
+from monitor.outcome import Group, OutcomeProfile, Task
+from monitor.source import Floats, Ints
 from monitor.stats.classification import auc, auc_error
 from monitor.stats.contrast import Estimate, share, shares
 
@@ -32,9 +32,13 @@ SUMS = (
     "pairs",
     "ordered",
     "pairs_variance",
+    "right",
+    "size",
+    "size2",
 )
 """What is kept of a group: counts, Σ (label − score) and its squares, and for the AUC Σ weight, Σ weight × AUC and
-Σ (weight × its error)² over windows, where a window weighs as many pairs as its rarer label has rows."""
+Σ (weight × its error)² over windows, where a window weighs as many pairs as its rarer label has rows; right answers,
+and of a regression Σ |error| (capped, in residual standard deviations of training) and its squares."""
 
 
 class Rate(StrEnum):
@@ -48,6 +52,32 @@ class Rate(StrEnum):
     PRECISION = "precision"
     AUC = "auc"
     CALIBRATION = "calibration"
+    ACCURACY = "accuracy"
+    ERROR = "absolute_error"
+
+
+DECIDING = (Rate.SELECTION, Rate.TPR, Rate.FPR, Rate.TNR, Rate.FNR, Rate.PRECISION)
+"""Rates of models that say yes or no."""
+MEANS = frozenset({Rate.AUC, Rate.CALIBRATION, Rate.ERROR})
+"""Figures that are no share of people."""
+
+
+def rates_had(task: Task, favourable: str) -> tuple[Rate, ...]:
+    """Return the rates that a model has; one of many classes says yes by naming its ``favourable`` class, if any."""
+    match task:
+        case Task.BINARY:
+            return (*DECIDING, Rate.AUC, Rate.CALIBRATION)
+        case Task.MULTICLASS:
+            return (*(DECIDING if favourable else ()), Rate.ACCURACY, Rate.CALIBRATION)
+        case Task.REGRESSION:
+            return (Rate.ERROR, Rate.CALIBRATION)
+
+
+def rates_expected(task: Task, favourable: str) -> tuple[str, ...]:
+    """Return what alerts where nothing is named: equal error rates, or as many right answers or as large errors."""
+    if task is Task.REGRESSION:
+        return (Rate.ERROR.value,)
+    return ("equalised_odds",) if task is Task.BINARY or favourable else (Rate.ACCURACY.value,)
 
 
 WORDS: Mapping[Rate, tuple[str, str, str]] = {
@@ -59,6 +89,8 @@ WORDS: Mapping[Rate, tuple[str, str, str]] = {
     Rate.PRECISION: ("precision", " who were selected", "rightly selected"),
     Rate.AUC: ("AUC", " with a label", ""),
     Rate.CALIBRATION: ("mean of outcome minus score", " with a label", ""),
+    Rate.ACCURACY: ("share of right answers", " with a label", "rightly judged"),
+    Rate.ERROR: ("mean absolute error in residual standard deviations", " with a label", ""),
 }
 """Each rate in words, of whom it is taken, and what happened to those it counts."""
 
@@ -77,37 +109,55 @@ PARTS: Mapping[Rate, tuple[tuple[str, ...], tuple[str, ...]]] = {
     Rate.FPR: (("false_positive",), ("false_positive", "true_negative")),
     Rate.TNR: (("true_negative",), ("false_positive", "true_negative")),
     Rate.PRECISION: (("true_positive",), ("true_positive", "false_positive")),
+    Rate.ACCURACY: (("right",), ("labelled",)),
 }
 """What a share is of: the counts above and below the line."""
 
 _AT = {name: place for place, name in enumerate(SUMS)}
 
 
-def sums_of(group: Group) -> Floats:
-    """Return the sums of one group of a binary classifier, shape (13,)."""
+def sums_of(group: Group, favourable: str = "") -> Floats:
+    """Return the sums of one group, shape (16,); zero where the task has none of a kind.
+
+    Of many classes the ``favourable`` one is the positive decision and outcome; who has no label was not decided on.
+    """
     outcome = group.outcome
+    found = dict.fromkeys(SUMS, 0.0)
+    found |= {"rows": outcome.rows, "labelled": outcome.labelled}
+    found |= {"residual": outcome.sum("residual"), "residual2": outcome.sum("residual2")}
+    match outcome.layout.task:
+        case Task.BINARY:
+            found |= _decided(outcome.decisions, group.decided, group.selected) | _ranked(outcome)
+        case Task.MULTICLASS:
+            found["right"] = float(np.trace(outcome.joint))
+            if favourable:
+                place = outcome.layout.classes.index(favourable)
+                both, said, came = (
+                    outcome.joint[place, place],
+                    outcome.joint[place].sum(),
+                    outcome.joint[:, place].sum(),
+                )
+                table = np.array([[outcome.labelled - said - came + both, came - both], [said - both, both]])
+                found |= _decided(table, outcome.labelled, int(said))
+        case Task.REGRESSION:
+            scale = outcome.layout.residual_scale or 1.0
+            found |= {"size": outcome.sum("loss") / scale, "size2": outcome.sum("loss2") / scale**2}
+    return np.array([found[name] for name in SUMS], np.float64)
+
+
+def _decided(decisions: Ints, decided: int, selected: int) -> dict[str, float]:
+    (tn, fn), (fp, tp) = decisions.tolist()
+    counts = {"true_negative": tn, "false_negative": fn, "false_positive": fp, "true_positive": tp}
+    return {"decided": decided, "selected": selected, **counts}
+
+
+def _ranked(outcome: OutcomeProfile) -> dict[str, float]:
     negatives, positives = (float(x) for x in outcome.joint.sum(axis=0))
     area = auc(outcome.joint)
     weight = 0.0 if math.isnan(area) else min(negatives, positives)
     error = auc_error(area, negatives, positives) if weight else 0.0
-    (tn, fn), (fp, tp) = outcome.decisions.tolist()
-    return np.array(
-        [
-            outcome.rows,
-            group.decided,
-            group.selected,
-            outcome.labelled,
-            tn,
-            fn,
-            fp,
-            tp,
-            outcome.sum("residual"),
-            outcome.sum("residual2"),
-            weight,
-            weight * area if weight else 0.0,
-            (weight * error) ** 2,
-        ]
-    )
+    ordered = weight * area if weight else 0.0
+    return {"pairs": weight, "ordered": ordered, "pairs_variance": (weight * error) ** 2}
 
 
 def estimate(rate: Rate, sums: Floats) -> Estimate:
@@ -120,11 +170,11 @@ def estimate(rate: Rate, sums: Floats) -> Estimate:
         return share(_sum(sums, part), _sum(sums, whole))
     value, error, n = (float(each[0]) for each in estimates(rate, sums[None, :]))
     # a calibration is no share of anything, so nobody takes a ratio of it
-    return Estimate(value=value, error=error, n=int(n), centre=value if rate is Rate.AUC else math.nan)
+    return Estimate(value=value, error=error, n=int(n), centre=math.nan if rate is Rate.CALIBRATION else value)
 
 
 def estimates(rate: Rate, sums: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return values, errors and numbers of people of a rate in many windows; ``sums`` has shape (windows, 13)."""
+    """Return values, errors and numbers of people of a rate in many windows; ``sums`` has shape (windows, 16)."""
     if rate in PARTS:
         part, whole = PARTS[rate]
         n = _sum(sums, whole)
@@ -134,8 +184,9 @@ def estimates(rate: Rate, sums: Floats) -> tuple[Floats, Floats, Floats]:
         if rate is Rate.AUC:
             weight = _sum(sums, ("pairs",))
             return _sum(sums, ("ordered",)) / weight, np.sqrt(_sum(sums, ("pairs_variance",))) / weight, n
-        mean = _sum(sums, ("residual",)) / n
-        spread = np.maximum(_sum(sums, ("residual2",)) / n - mean**2, 0)
+        name = "size" if rate is Rate.ERROR else "residual"
+        mean = _sum(sums, (name,)) / n
+        spread = np.maximum(_sum(sums, (f"{name}2",)) / n - mean**2, 0)
         return mean, np.sqrt(spread / (n - 1)), n
 
 

@@ -62,13 +62,11 @@ class Hindsight:
 
         Recalibrating is the answer where it pays and brings two thirds of the best refit's gain.
         """
-        refits = [gain for name, gain in self.gains.items() if name != "recalibrated"]
-        best = max(refits, key=lambda gain: gain.mean, default=None)
         cheap = self.gains["recalibrated"]
-        ceiling = 0.0 if best is None or not best.pays(self.champion) else best.mean
-        if cheap.pays(self.champion) and cheap.mean >= MOST_OF * ceiling:
+        refits = [gain.mean for name, gain in self.gains.items() if name != "recalibrated" and gain.pays(self.champion)]
+        if cheap.pays(self.champion) and cheap.mean >= MOST_OF * max(refits, default=0.0):
             return Action.RECALIBRATE
-        return Action.RETRAIN if ceiling else None
+        return Action.RETRAIN if refits else None
 
     def paid(self, action: Action) -> bool:
         """Whether this very action would have paid: any refit for RETRAIN."""

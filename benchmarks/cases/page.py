@@ -99,7 +99,7 @@ def judge(stage: Stage, found: Told, seen: Sequence[Hindsight]) -> Outcome:
             sentence=f"The first two evaluations of real loss are those of {when}; {best} was right, and came {came}.",
             failed=True,
         )
-    row = right[0]
+    row = right[-1]
     return Outcome(
         sentence=f"The first two evaluations of real loss are those of {when}; {row['action']}, which hindsight "
         f"favours, was advised with {name_of(stream, row['window_start'])}.",

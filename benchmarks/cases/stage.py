@@ -108,7 +108,7 @@ def staged(subject: Subject, stream: Stream, folder: Path) -> Iterator[Stage]:
     with opened(load_config(stage.file, os.environ)) as installation:  # one user keeps the embedded Postgres up
         stage.command("db", "upgrade")
         with psycopg.connect(installation.dsn) as conn:
-            _log(conn, stream, frame[place >= stream.trained])
+            _log(conn, stream, frame)  # the rows of training were logged as well, before there was a monitor
         yield stage
 
 

@@ -1,4 +1,4 @@
-"""Fairness: whether a classifier treats groups of people alike, by rates with intervals and criteria by name."""
+"""Fairness: whether a model treats groups of people alike, by rates with intervals and criteria by name."""
 
 from __future__ import annotations
 
@@ -23,13 +23,27 @@ from monitor.check import (
     Verdict,
     register,
 )
-from monitor.outcome import OutcomeProfile, Task
+from monitor.outcome import OutcomeLayout, OutcomeProfile, Task
+from monitor.reference import Reference
 from monitor.slicing import FEWEST_ROWS, Slicing, name_slice
 from monitor.source import Floats
 from monitor.stats.classification import Z95
 from monitor.stats.contrast import Comparison, Estimate, compare, overdispersion
 from monitor.stats.multiplicity import adjusted
-from monitor.treatment import CRITERIA, SUMS, WORDS, Rate, base_rate, estimate, estimates, rates_of, sums_of
+from monitor.treatment import (
+    CRITERIA,
+    MEANS,
+    SUMS,
+    WORDS,
+    Rate,
+    base_rate,
+    estimate,
+    estimates,
+    rates_expected,
+    rates_had,
+    rates_of,
+    sums_of,
+)
 
 TOLERANCE = 0.1
 FEWEST_OF_WINDOW = 10  # people in a window, for it to say how much windows differ
@@ -54,22 +68,26 @@ class Compared:
 @register("fairness")
 @dataclass(frozen=True, kw_only=True)
 class Fairness:
-    """Compares the groups of ``slices`` (some of ``source.slices``) by what a binary classifier decides about them.
+    """Compares the groups of ``slices`` (some of ``source.slices``) by what a model decides about them and how it errs.
 
     Selection rate, TPR, FPR, TNR, FNR, precision, AUC and calibration of each group are stored beside those of the
-    reference group and beside its own in training, as differences and ratios with intervals. ``metrics`` names what
-    alerts: rates, or the criteria demographic_parity, equal_opportunity, equalised_odds, predictive_parity. An alert
+    reference group and beside its own in training, as differences and ratios with intervals. Of many classes accuracy
+    and calibration, and the rates of decisions where ``favourable`` names the class that is good for people; of
+    regressions absolute error and calibration, in residual standard deviations of training. ``metrics`` names what
+    alerts: rates, or the criteria demographic_parity, equal_opportunity, equalised_odds, predictive_parity; by default
+    equalised_odds, else accuracy, else absolute_error. An alert
     needs a difference that is surely more than ``tolerance``, after correction for all groups and rates. The newest
     ``windows`` windows are added up. ``reference`` is attribute → value of the group that others are compared with; by
     default the largest of training. A rate of fewer than ``fewest`` people is not judged.
     """
 
     slices: Sequence[str | Sequence[str]] = ()
-    metrics: Sequence[str] = ("equalised_odds",)
+    metrics: Sequence[str] = ()
     tolerance: float = TOLERANCE
     reference: Mapping[str, str] = field(default_factory=dict)
     fewest: int = 50
     windows: int = 28
+    favourable: str = ""
 
     def __post_init__(self) -> None:
         for name in self.metrics:
@@ -98,20 +116,40 @@ class Fairness:
         if not self.slices:
             return Judgement()
         reference, layout = evidence.reference, evidence.reference.outcome_layout
-        if reference.task is not Task.BINARY:
-            raise MissingEvidenceError(f"a {reference.task} model decides about nobody; fairness judges binary ones")
         if layout is None or reference.grouped is None:
             raise MissingEvidenceError(
                 f"the training profile knows no slices; run `monitor profile {evidence.model}` again, with labels"
             )
+        return self._fitted(reference.task, layout)._judge(evidence, reference, layout, reference.grouped)
+
+    def _fitted(self, task: Task, layout: OutcomeLayout) -> Fairness:
+        """Return the check with the metrics that alert for this task; raises MissingEvidenceError where one is none."""
+        if self.favourable and self.favourable not in layout.classes:
+            known = (
+                f"the classes are {', '.join(layout.classes)}" if layout.classes else f"a {task} model has no classes"
+            )
+            raise MissingEvidenceError(f'fairness.favourable is "{self.favourable}", but {known}')
+        had = rates_had(task, self.favourable)
+        for name in self.metrics:
+            if not set(rates_of(name)) <= set(had):
+                hint = "; name the favourable class" if task is Task.MULTICLASS and not self.favourable else ""
+                raise MissingEvidenceError(
+                    f"fairness.metrics names {name}, which a {task} model does not have; it has {', '.join(had)}{hint}"
+                )
+        return replace(self, metrics=tuple(self.metrics) or rates_expected(task, self.favourable))
+
+    def _judge(
+        self, evidence: Evidence, reference: Reference, layout: OutcomeLayout, grouped: OutcomeProfile
+    ) -> Judgement:
         memory: Mapping[str, Any] = evidence.memories.get("fairness") or {}
-        series = list(memory.get("windows", ())) if memory.get("reference") == reference.id else []
+        kept = memory.get("reference") == reference.id and memory.get("sums") == [*SUMS, self.favourable]
+        series = list(memory.get("windows", ())) if kept else []
         start = evidence.window.start
         series = [one for one in series if datetime.fromisoformat(one["end"]) <= start]  # sliding ones overlap
         numbers = {slicing.attributes: number for number, slicing in enumerate(layout.slicings)}
         wanted = [(name,) if isinstance(name, str) else tuple(name) for name in self.slices]
         known = [numbers[attributes] for attributes in wanted if attributes in numbers]
-        series = [*series, _remembered(evidence, known)][-self.windows :]
+        series = [*series, _remembered(evidence, known, self.favourable)][-self.windows :]
         findings: list[Finding] = []
         compared: list[Compared] = []
         faults = {fault.column: fault.message for fault in evidence.reading.faults}
@@ -129,9 +167,11 @@ class Fairness:
             if self._base(slicing) is None:
                 missing = f"no group by {slicing.name} with {FEWEST_ROWS} training rows fits fairness.reference"
                 findings.append(_unknown(slicing.name, f"{missing}; name one of training's groups there"))
-            compared += self._compare(slicing, number, series, reference.grouped)
+            compared += self._compare(slicing, number, series, grouped)
         findings += self._findings(compared, evidence.budget.q)
-        return Judgement(findings=findings, memory={"reference": reference.id, "windows": series})
+        return Judgement(
+            findings=findings, memory={"reference": reference.id, "sums": [*SUMS, self.favourable], "windows": series}
+        )
 
     def _compare(
         self, slicing: Slicing, number: int, series: Sequence[Mapping[str, Any]], trained: OutcomeProfile
@@ -144,7 +184,7 @@ class Fairness:
             if not sums[place][0]:
                 continue
             group = trained.groups.get((number, place))
-            for rate in Rate:
+            for rate in rates_had(trained.layout.task, self.favourable):
                 own = estimate(rate, sums[place])
                 if place != base and base is not None:
                     other = estimate(rate, sums[base])
@@ -160,7 +200,7 @@ class Fairness:
                         bases=(base_rate(sums[place]), base_rate(sums[base])),
                     )
                 if group is not None and rate in self.judged:
-                    before = estimate(rate, sums_of(group))
+                    before = estimate(rate, sums_of(group, self.favourable))
                     yield Compared(
                         slicing=slicing,
                         place=place,
@@ -276,7 +316,7 @@ class Fairness:
     def _sentence(self, c: Compared, criteria: Sequence[str]) -> str:
         words, of_whom, done = WORDS[c.rate]
         other = self._reference_name(c)
-        share = c.rate not in (Rate.AUC, Rate.CALIBRATION)
+        share = c.rate not in MEANS
         unit = 100 if share else 1
         ending = " %" if share else ""
         form = ".1f" if share else ".3f"
@@ -321,10 +361,10 @@ class Fairness:
             )
 
 
-def _remembered(evidence: Evidence, numbers: Sequence[int]) -> dict[str, Any]:
+def _remembered(evidence: Evidence, numbers: Sequence[int], favourable: str) -> dict[str, Any]:
     """Return this window's sums of the groups that are compared, as JSON values."""
     groups = {
-        f"{number}:{place}": [round(value, 9) for value in sums_of(group).tolist()]
+        f"{number}:{place}": [round(value, 9) for value in sums_of(group, favourable).tolist()]
         for (number, place), group in sorted(evidence.outcome.groups.items())
         if number in numbers
     }
@@ -345,7 +385,7 @@ def _spread(rate: Rate, group: Floats, other: Floats) -> float:
 
 def _people(c: Compared) -> int:
     """Return how many people more are counted in the rate than if it were that of the other group."""
-    if c.rate in (Rate.AUC, Rate.CALIBRATION) or not math.isfinite(c.of.difference):
+    if c.rate in MEANS or not math.isfinite(c.of.difference):
         return 0
     return round(c.of.difference * c.group.n)
 

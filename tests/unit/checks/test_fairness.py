@@ -229,3 +229,119 @@ def test_each_group_has_its_performance_with_intervals_beside_its_own_in_trainin
     assert {"auc", "log_loss", "precision", "recall", "specificity", "selection_rate", "label_coverage"} <= {
         metric for group, metric in by if group == "a"
     }
+
+
+KINDS = ("grant", "defer", "refuse")
+
+
+def judged(day: int, hard: float, n: int = 900) -> Batch:
+    """Return people with one of three answers; for group b it is wrong more often, and mostly a refusal."""
+    rng = np.random.default_rng([12, day])
+    codes = (np.arange(n) % 2).astype(np.int32)
+    label = rng.integers(0, 3, n)
+    wrong = rng.random(n) < np.where(codes == 1, hard, 0.2)
+    said = np.where(wrong, 2, label)
+    scores = np.full((n, 3), 0.1)
+    scores[np.arange(n), said] = 0.8
+    return Batch(
+        rows=n,
+        time=int(window(day).start.timestamp()) * 1_000_000 + np.arange(n) * 60_000_000,
+        columns={},
+        scores=scores,
+        score=scores.max(axis=1),
+        label=label.astype(float),
+        attributes={"group": CategoryValues(codes=codes, categories=("a", "b"))},
+    )
+
+
+def measured(day: int, worse: float, n: int = 900) -> Batch:
+    """Return predicted numbers whose error is larger for group b."""
+    rng = np.random.default_rng([13, day])
+    codes = (np.arange(n) % 2).astype(np.int32)
+    score = rng.normal(50, 10, n)
+    return Batch(
+        rows=n,
+        time=int(window(day).start.timestamp()) * 1_000_000 + np.arange(n) * 60_000_000,
+        columns={},
+        score=score,
+        label=score + rng.normal(0, 4, n) * np.where(codes == 1, worse, 1.0),
+        attributes={"group": CategoryValues(codes=codes, categories=("a", "b"))},
+    )
+
+
+def of_task(task: Task, rows: Any, fair: float, unfair: float, **options: Any) -> list[Finding]:
+    """Return what the check says after three days, the training of which was fair."""
+    known = build_reference(
+        concatenate([rows(day, fair) for day in range(TRAINED)]),
+        model="loans",
+        version="1",
+        task=task,
+        spec=SPEC,
+        created_at=window(TRAINED).start,
+        classes=KINDS if task is Task.MULTICLASS else (),
+        slices=[["group"]],
+    )
+    assert known.outcome_layout is not None
+    check = Fairness(slices=["group"], reference={"group": "a"}, **options)
+    memories: Mapping[str, Any] = {}
+    findings: Sequence[Finding] = ()
+    for day in range(TRAINED, TRAINED + 3):
+        outcome = OutcomeProfile.of(known.outcome_layout, rows(day, unfair))
+        judgement = check.run(evidence(day, people(day, FAIR), memories, maybe_reference=known, maybe_outcome=outcome))
+        memories, findings = {"fairness": judgement.memory}, judgement.findings
+    return list(findings)
+
+
+def told_of(findings: Sequence[Finding], rate: str) -> Finding:
+    return next(
+        f
+        for f in findings
+        if f.statistic == rate and f.reference_kind is ReferenceKind.GROUP and f.slice == {"group": "b"}
+    )
+
+
+def test_a_model_of_many_classes_is_compared_by_its_right_answers() -> None:
+    found = told_of(of_task(Task.MULTICLASS, judged, 0.2, 0.6), "accuracy")
+    assert found.verdict is Verdict.WARNING
+    assert found.family == "fairness:group"
+    assert found.value == pytest.approx(0.6, abs=0.03)  # a third of the refused would have been refused anyway
+    assert found.reference_value == pytest.approx(0.87, abs=0.03)
+    assert "share of right answers" in found.message
+    assert told_of(of_task(Task.MULTICLASS, judged, 0.2, 0.2), "accuracy").verdict is Verdict.OK
+
+
+def test_the_class_that_is_good_for_people_makes_decisions_of_many_classes() -> None:
+    findings = of_task(Task.MULTICLASS, judged, 0.2, 0.6, favourable="grant", metrics=["equal_opportunity"])
+    found = told_of(findings, "tpr")
+    assert found.value == pytest.approx(0.4, abs=0.04)
+    assert found.reference_value == pytest.approx(0.8, abs=0.04)
+    assert "equal opportunity and equalised odds do not hold" in found.message
+    assert any(f.statistic == "equal_opportunity" and f.verdict is Verdict.WARNING for f in findings)
+    assert told_of(findings, "selection_rate").value < told_of(findings, "selection_rate").reference_value  # type: ignore[operator]
+
+
+def test_a_regression_is_compared_by_the_size_of_its_errors() -> None:
+    findings = of_task(Task.REGRESSION, measured, 1.0, 1.6)
+    found = told_of(findings, "absolute_error")
+    assert found.verdict is Verdict.WARNING
+    assert found.value / found.reference_value == pytest.approx(1.6, abs=0.15)  # type: ignore[operator]
+    assert "residual standard deviations" in found.message
+    assert "%" not in found.message.partition("(95 %")[0]
+    assert told_of(findings, "calibration").severity == "info"
+    assert told_of(of_task(Task.REGRESSION, measured, 1.0, 1.0), "absolute_error").verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "options", "words"),
+    [
+        (Task.REGRESSION, measured, {"metrics": ["tpr"]}, "tpr, which a regression model does not have"),
+        (Task.MULTICLASS, judged, {"metrics": ["equalised_odds"]}, "name the favourable class"),
+        (Task.MULTICLASS, judged, {"favourable": "praise"}, 'is "praise", but the classes are grant, defer, refuse'),
+        (Task.REGRESSION, measured, {"favourable": "x"}, "a regression model has no classes"),
+    ],
+)
+def test_what_a_task_does_not_have_is_refused_with_what_it_has(
+    task: Task, rows: Any, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(MissingEvidenceError, match=words):
+        of_task(task, rows, 0.2, 0.2, **options)
