@@ -13,16 +13,19 @@ import typer
 from monitor import breaker, outbox, schema, store
 from monitor.breakdown import trouble
 from monitor.check import Severity
+from monitor.clock import StoreClock
 from monitor.command import CommandError, ConfigOption, ExitCode, Format, JsonOption, configuration, now, say, show
 from monitor.commands.run import stale_references
 from monitor.config import inactive_parts, remarks
 from monitor.connections import faults_of_roles, roles_of
+from monitor.duration import format_duration
 from monitor.installation import Installation, opened
 from monitor.notification import DeliveryError, Fact, Notification, Reason
 from monitor.process import ProcessGoneError
 from monitor.vitals import vitals_of
 
 LATELY = timedelta(days=7)  # refusals of single recipients are listed for so long
+APART = timedelta(minutes=1)  # between two clocks that are synchronised
 TEST_DEADLINE = 30.0  # seconds for one test message
 
 
@@ -66,6 +69,7 @@ def _problems(installation: Installation) -> Iterator[str]:
         yield f"The store's schema is at {found or 'nothing'}, not at {schema.head()}; run `monitor db upgrade`."
         return
     yield from faults_of_roles(installation)
+    yield from fault_of_clock(now(), StoreClock(installation.engine)())
     for name, watched in installation.models.items():
         for problem in installation.source(name).check():
             yield f"{name}: {problem}"
@@ -94,6 +98,25 @@ def _problems(installation: Installation) -> Iterator[str]:
             )
     for channel, remark in refusals.items():
         yield f"channels.{channel}: a message of the last week was {remark}."
+
+
+def fault_of_clock(here: datetime, there: datetime) -> Iterator[str]:
+    """Yield that the clock of this machine is not that of the store.
+
+    >>> from datetime import UTC
+    >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    >>> list(fault_of_clock(noon, noon + timedelta(seconds=30)))
+    []
+    >>> next(fault_of_clock(noon, noon + timedelta(hours=2)))[:56]
+    "This machine's clock is 2h behind the store's, by which "
+    """
+    apart = timedelta(seconds=round((here - there).total_seconds()))
+    if abs(apart) > APART:
+        side = "ahead of" if apart > timedelta(0) else "behind"
+        yield (
+            f"This machine's clock is {format_duration(abs(apart))} {side} the store's, by which windows close; "
+            "synchronise both, with chrony or systemd-timesyncd."
+        )
 
 
 async def _test_channels(installation: Installation) -> list[str]:

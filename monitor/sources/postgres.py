@@ -50,6 +50,7 @@ from monitor.sources.plan import whole_reads
 from monitor.sources.rows import ATTRIBUTE, batch_of, id_field, recipe_of, select_rows
 from monitor.sources.selection import Field, Place, find, missing_column
 from monitor.sources.session import Pool, Session, Sessions, address, connect, explained
+from monitor.sources.symptoms import as_timestamptz, symptoms
 from monitor.sources.truth import Truth, joined, label_counts, label_facts, same_id, truth_fields
 from monitor.window import Window
 
@@ -97,8 +98,8 @@ def source_for(
     """
     if model.source.builtin and not name:
         raise ValueError("the built-in log tables are shared by all models; give the model's name")
-    url = model.source.address(store_url)
-    return PostgresSource(url=url, section=model.source, model=name, lateness=model.lateness, pool=pool(url))
+    url, zone = model.source.address(store_url), model.window_spec().timezone
+    return PostgresSource(url=url, section=model.source, model=name, lateness=model.lateness, zone=zone, pool=pool(url))
 
 
 @dataclass(kw_only=True)
@@ -110,6 +111,8 @@ class PostgresSource:
     model: str = ""
     lateness: timedelta = timedelta(hours=48)
     role: str = CHAMPION
+    zone: str = "UTC"
+    """The time zone of the windows, in which calendar columns should be as well."""
     pool: Pool = field(default_factory=Pool, repr=False)
     _sessions: Sessions = field(init=False, repr=False)
     _known: dict[str, tuple[str, TableDescription]] = field(init=False, default_factory=dict, repr=False)
@@ -328,7 +331,8 @@ class PostgresSource:
         try:
             log = self._log(session)
             problems = [fault.message for fault in self._missing_log_columns(log.table)]
-            faults = (*self._select(log, None).faults, *self._answers(log)[1], *self._attributes(log)[1])
+            chosen = self._select(log, None)
+            faults = (*chosen.faults, *self._answers(log)[1], *self._attributes(log)[1])
             problems += [fault.message for fault in faults]
             session.rows(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(log.table.identifier))
             name = log.table.qualified
@@ -344,7 +348,12 @@ class PostgresSource:
             if log.logged_at is not None and log.beyond(LONG_AGO, self.lateness, self.role) is None:
                 problems.append(_index_advice(log.table, log.logged_at.name, "rows that come too late go uncounted"))
             if log.time.base != "timestamptz":
-                problems.append(f"{name}.{log.time.name} is {log.time.type}: its values are taken as UTC.")
+                local = self.zone if self.zone != "UTC" else "Europe/Berlin"
+                problems.append(
+                    f"{name}.{log.time.name} is {log.time.type}: its values are taken as UTC. If they are local times, "
+                    f"say so: {as_timestamptz(log, local)}"
+                )
+            truth = None
             if self.section.outcome is not None:
                 truth = self._truth(session, log)
                 if truth.table is not None and truth.id is not None:
@@ -358,6 +367,9 @@ class PostgresSource:
                             f"{name}.{log.id.name} is {log.id.type} and {truth.table.qualified}.{truth.id.name} is "
                             f"{truth.id.type}: they are compared as text, which is slower; give both the same type."
                         )
+            if log.indexed or (log.table.approximate_rows or 0) < LARGE:
+                matures = timedelta(0) if self.section.outcome is None else self.section.outcome.matures_after
+                problems += symptoms(session, log, truth, chosen.places, zone=self.zone, matures_after=matures)
             return problems
         except SourceError as error:
             return [str(error)]

@@ -48,7 +48,8 @@ def make(empty_database: Database) -> Iterator[Any]:
         given = {"table": "log", "time": "at", "id": "id", "prediction": {"score": "score"}} | options
         model = given.pop("model", "m")
         url = given.pop("dsn", empty_database.url)
-        found = PostgresSource(url=url, section=SourceSection.model_validate(given), model=model)
+        zone = given.pop("zone", "UTC")
+        found = PostgresSource(url=url, section=SourceSection.model_validate(given), model=model, zone=zone)
         made.append(found)
         return found
 
@@ -825,12 +826,13 @@ def test_doctor_names_a_missing_index_with_its_statement(conn: psycopg.Connectio
     log(conn)
     truth(conn)
     source = make(outcome=TRUTH)
-    first, second = source.check()
+    first, second, empty = source.check()
+    assert "public.log has no row of this model" in empty
     assert "CREATE INDEX CONCURRENTLY ON public.log (at);" in first
     assert "CREATE INDEX CONCURRENTLY ON public.truth (id);" in second
     conn.execute("CREATE INDEX ON log USING brin (at)")
     conn.execute("CREATE INDEX ON truth (id)")
-    assert source.check() == []
+    assert source.check() == [empty]
 
 
 def test_doctor_names_an_index_that_the_plan_of_a_window_does_not_use(conn: psycopg.Connection[Any], make: Any) -> None:
@@ -844,6 +846,78 @@ def test_doctor_names_an_index_that_the_plan_of_a_window_does_not_use(conn: psyc
     assert "CREATE INDEX CONCURRENTLY ON public.log (at);" in said
     conn.execute("CREATE INDEX ON log (at)")
     assert make().check() == []
+
+
+def said(source: Any) -> list[str]:
+    """What doctor says of the rows of a source, of whose indexes it always says something too."""
+    return [problem for problem in source.check() if "CREATE INDEX" not in problem]
+
+
+def filled(conn: psycopg.Connection[Any], value: str, columns: str = "dow text", rows: int = 400) -> None:
+    """Log rows of the last days, an hour apart, with one more value."""
+    log(conn, columns)
+    statement = f"INSERT INTO log SELECT 'r' || i, at, 0.5, {value} FROM generate_series(1, %s) i,"
+    conn.execute((statement + " LATERAL (SELECT now() - i * interval '1 hour' AS at) t").encode(), [rows])
+
+
+def test_doctor_names_a_weekday_that_is_taken_from_utc(conn: psycopg.Connection[Any], make: Any) -> None:
+    filled(conn, "extract(isodow FROM at AT TIME ZONE 'UTC')::text")
+    (problem,) = said(make(zone="America/New_York"))
+    assert problem.startswith("dow is the weekday (Monday 1) in UTC, but windows are cut in America/New_York, where")
+    assert problem.endswith("or set window.timezone: UTC.")
+    assert said(make(zone="UTC")) == []
+    conn.execute("UPDATE log SET dow = extract(isodow FROM at AT TIME ZONE 'America/New_York')::text")
+    assert said(make(zone="America/New_York")) == []
+
+
+def test_doctor_names_rows_from_the_future_and_how_local_times_become_times(
+    conn: psycopg.Connection[Any], make: Any
+) -> None:
+    filled(conn, "''", rows=60)
+    assert said(make()) == []
+    conn.execute("UPDATE log SET at = at + interval '9 hours'")
+    (problem,) = said(make())
+    assert "8 of the newest 60 rows of public.log lie in the future, by up to 8h" in problem
+    assert problem.endswith("set the clock of the service that writes them.")
+    conn.execute("ALTER TABLE log ALTER COLUMN at TYPE timestamp USING at AT TIME ZONE 'UTC'")
+    naive, ahead = said(make(zone="Asia/Tokyo"))
+    remedy = "ALTER TABLE public.log ALTER COLUMN at TYPE timestamptz USING at AT TIME ZONE 'Asia/Tokyo';"
+    assert "its values are taken as UTC" in naive
+    assert remedy in naive
+    assert remedy in ahead
+    conn.execute(remedy.encode())
+    assert said(make(zone="Asia/Tokyo")) == [], "what it says mends it"
+
+
+def test_doctor_names_an_id_that_is_no_request_s(conn: psycopg.Connection[Any], make: Any) -> None:
+    filled(conn, "mod(i, 7)", "customer int", rows=200)
+    assert said(make()) == []
+    (problem,) = said(make(id="customer"))
+    assert "public.log.customer has 7 values in the newest 200 rows, so it names no single request" in problem
+
+
+def test_doctor_names_labels_that_nobody_writes_and_ids_that_join_nothing(
+    conn: psycopg.Connection[Any], make: Any
+) -> None:
+    filled(conn, "NULL", "y bool", rows=200)
+    truth(conn)
+    (empty,) = said(make(outcome=TRUTH))
+    assert empty.startswith("None of the newest 15")
+    assert "public.truth has no row" in empty
+    conn.execute("INSERT INTO truth (id) SELECT 'R-' || i FROM generate_series(1, 200) i")
+    (foreign,) = said(make(outcome=TRUTH))
+    assert "an id there is 'R-1', in the log 'r1" in foreign
+    assert foreign.endswith("name in source.id and outcome.id the columns that hold the same id.")
+    conn.execute("UPDATE truth SET id = replace(id, 'R-', 'r')")
+    assert said(make(outcome=TRUTH)) == []
+    (unfilled,) = said(make(outcome={"label": "y", "matures_after": "1h"}))
+    assert "public.log.y is empty" in unfilled
+
+
+def test_doctor_says_that_a_log_is_empty(conn: psycopg.Connection[Any], make: Any) -> None:
+    log(conn)
+    (problem,) = said(make())
+    assert problem.startswith("public.log has no row of this model;")
 
 
 def test_tiles_merge_to_the_profile_of_the_window(conn: psycopg.Connection[Any], make: Any) -> None:

@@ -95,7 +95,7 @@ def test_a_source_is_read_over_tls_whose_certificate_is_verified(server: Server)
         conn.execute("CREATE INDEX ON log (at)")
         assert conn.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (True,)
     reader = source(server.url("verify-full", server.trusted))
-    assert reader.check() == []
+    assert [problem for problem in reader.check() if "has no row" not in problem] == []
     reader.close()
 
 
