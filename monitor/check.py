@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
@@ -344,7 +345,29 @@ def run_checks(active: Mapping[str, Check], evidence: Evidence) -> Iterable[tupl
             where = {"model": evidence.model, "check": name, "window": evidence.window.start.isoformat()}
             log.exception("a check failed", extra=where)
             judgement = _inconclusive(name, evidence, f"{type(error).__name__}: {error}", FAILED)
-        yield name, judgement
+        yield name, _with_sampling_error(judgement, evidence)
+
+
+def _with_sampling_error(judgement: Judgement, evidence: Evidence) -> Judgement:
+    """Return the judgement with what it means for its findings that only some of the rows were read.
+
+    ``error`` is the standard error of a mean over the rows that were read as an estimate of that over all, in standard
+    deviations of one row: √((1 − share) / n). Findings on how many rows there were are of all of them.
+    """
+    share = evidence.reading.share
+    if share >= 1:
+        return judgement
+    profile = evidence.maybe_current if evidence.stage is Stage.INPUTS else evidence.maybe_outcome
+    read = 0 if profile is None else profile.rows
+
+    def told(finding: Finding) -> Finding:
+        n = finding.n_current
+        if not n or n > read:
+            return finding
+        sampled = {"share": share, "rows": evidence.reading.rows, "error": float(f"{math.sqrt((1 - share) / n):.4g}")}
+        return replace(finding, details={**finding.details, "sampled": sampled})
+
+    return replace(judgement, findings=[told(finding) for finding in judgement.findings])
 
 
 def _inconclusive(name: str, evidence: Evidence, message: str, reason: str) -> Judgement:

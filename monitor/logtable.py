@@ -126,7 +126,7 @@ class LimitsSection(Section):
     replica_url_file: Text | None = None
     """File with replica_url."""
     sample: int | None = Field(None, ge=1000)
-    """Most rows read per window; above it a uniform sample by request id is read, and findings carry its error."""
+    """About the most rows read per window: of more, a half, a quarter … by the hash of the id; findings say so."""
 
 
 def _features(value: Any) -> Any:

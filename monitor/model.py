@@ -191,6 +191,9 @@ class ModelSection(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_window()
+        if self.every is not None and self.source.limits.sample is not None:
+            message = "does not go with every, whose windows share what was read of each row once; remove one of them"
+            raise refusal(message, "source", "limits", "sample", show=False)
         good_enough = self.business.good_enough
         task = self.source.prediction.task
         if good_enough is not None and task not in METRICS[good_enough.metric][1]:

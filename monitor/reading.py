@@ -91,6 +91,7 @@ def read_rows(
         layout = reference.layout
         with source.read_inputs(counted, pieces, layout, now=now, known=known) as read:
             built, current = build_inputs(read, layout, key)
+        moved = current.rows
         current = _with_stored(
             installation, key, read, before, current, lambda whole, tiles: whole + merge_inputs(layout, tiles)
         )
@@ -102,6 +103,7 @@ def read_rows(
                 return Rows(reading=read.reading)
         with source.read_outcomes(counted, pieces, now=now, known=known) as read:
             built, outcome = build_outcomes(read, outcomes, key)
+        moved = outcome.rows
         outcome = _with_stored(
             installation, key, read, before, outcome, lambda whole, tiles: whole + merge_outcomes(outcomes, tiles)
         )
@@ -123,8 +125,8 @@ def read_rows(
         rows,
         reading=_whole(rows.reading, kept),
         tiles=sorted(fresh, key=lambda tile: (tile.window, tile.version)),
-        transferred=sum(tile.rows for tile in built),
-        again=sum(tile.rows for tile in built if tile.window in known),
+        transferred=moved,
+        again=min(moved, round(read.reading.share * sum(tile.rows for tile in built if tile.window in known))),
     )
 
 

@@ -209,6 +209,14 @@ class Reading:
     faults: Sequence[ColumnFault] = field(default_factory=tuple)
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def share(self) -> float:
+        """How much of the rows was drawn to be profiled, 1 for all; ``rows`` counts all."""
+        return float(self.details.get(SHARE, 1.0))
+
+
+SHARE = "share"  # among the details of a reading: how much of the rows was drawn, 1 for all
+
 
 class SourceError(Exception):
     """The logs cannot be read at all; the message is one sentence: what, which, what to do."""

@@ -77,13 +77,17 @@ class Tile:
 
 def build_inputs(read: Read, layout: Layout, key: TileKey) -> tuple[list[Tile], Profile]:
     """Return the tiles of a read and their merge; a tile without rows is left out, its absence says the same."""
-    tiles, total = _build(read, key, lambda batch, at, number: profiles_of(layout, with_score(batch), at, number))
+    empty = Profile.empty(layout)
+    tiles, total = _build(
+        read, key, lambda batch, at, number: profiles_of(layout, with_score(batch), at, number), empty
+    )
     return tiles, Profile.total(layout, total)
 
 
 def build_outcomes(read: Read, layout: OutcomeLayout, key: TileKey) -> tuple[list[Tile], OutcomeProfile]:
     """Return the outcome tiles of a read and their merge."""
-    tiles, total = _build(read, key, lambda batch, at, number: outcomes_of(layout, batch, at, number))
+    empty = OutcomeProfile.empty(layout)
+    tiles, total = _build(read, key, lambda batch, at, number: outcomes_of(layout, batch, at, number), empty)
     return tiles, OutcomeProfile.total(layout, total)
 
 
@@ -235,8 +239,10 @@ class Parts(Generic[P]):
         }
 
 
-def _build(read: Read, key: TileKey, profile: Callable[[Batch, Ints, int], list[P]]) -> tuple[list[Tile], list[P]]:
-    """Profile every (tile, version) of a read in one pass over its batches."""
+def _build(
+    read: Read, key: TileKey, profile: Callable[[Batch, Ints, int], list[P]], empty: P
+) -> tuple[list[Tile], list[P]]:
+    """Profile every (tile, version) of a read in one pass over its batches; of one without drawn rows it is empty."""
     facts = [fact for fact in read.facts if fact.fingerprint.count]
     position = {(fact.window, fact.version): i for i, fact in enumerate(facts)}
     pieces = read.tiles
@@ -253,7 +259,8 @@ def _build(read: Read, key: TileKey, profile: Callable[[Batch, Ints, int], list[
         for found in read.mapped(work):
             parts.add(found)
     whole = parts.merged()
-    merged = [whole.get(i) for i in range(len(facts))]
+    nothing = empty if read.reading.share < 1 else None
+    merged = [whole.get(i, nothing) for i in range(len(facts))]
     tiles = [
         Tile(
             key=key,

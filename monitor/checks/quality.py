@@ -259,7 +259,7 @@ def _schema(evidence: Evidence) -> Finding:
 
 def _volume(evidence: Evidence) -> Finding:
     """Return the finding on the number of rows: none at all is critical unless such windows are ordinary."""
-    reference, rows = evidence.reference, evidence.current.rows
+    reference, rows = evidence.reference, max(evidence.reading.rows, evidence.current.rows)
     null = null_model(reference, evidence.holidays, on_holiday=evidence.is_holiday)
     slot = slot_of(reference, evidence.window)
     place = null.statistics.volume

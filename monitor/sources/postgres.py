@@ -23,6 +23,7 @@ from monitor.logtable import OutcomeSection, SourceSection
 from monitor.model import ModelSection
 from monitor.source import (
     NOTHING_KNOWN,
+    SHARE,
     Batch,
     ColumnFault,
     KnownTile,
@@ -47,7 +48,7 @@ from monitor.sources.catalog import (
 )
 from monitor.sources.logged import CHAMPION, FUTURE, Log, joined_windows
 from monitor.sources.plan import whole_reads
-from monitor.sources.rows import ATTRIBUTE, batch_of, id_field, recipe_of, select_rows
+from monitor.sources.rows import ATTRIBUTE, batch_of, drawn, drawn_recipe, id_field, recipe_of, select_rows
 from monitor.sources.selection import Field, Place, find, missing_column
 from monitor.sources.session import Pool, Session, Sessions, address, connect, explained
 from monitor.sources.symptoms import as_timestamptz, symptoms
@@ -146,8 +147,12 @@ class PostgresSource:
             fields = [*chosen.fields, *answers]
             recipe = recipe_of(fields, self.section.prediction)
             used = [*chosen.columns, *_used(log.table, self.section.prediction.columns().values())]
-            asked = to_look_at(tiles, known, recipe)
+            sampled = self.section.limits.sample is not None
+            # how much is drawn depends on the rows of all tiles, settled or not
+            asked = list(tiles) if sampled else to_look_at(tiles, known, recipe)
             counted = self._count(session, log, asked, used, now)
+            halvings = self._halvings(counted)
+            recipe = drawn_recipe(recipe, halvings)
             looked_at = _facts(counted, asked)
             wanted = to_transfer(asked, known, recipe, looked_at)
             facts, repeats = self._once(session, log, wanted, _of(counted, asked, wanted), used, now)
@@ -161,6 +166,7 @@ class PostgresSource:
                     "null_ids": _null_ids(counted),
                     # among which null_ids were counted; those of settled tiles are not looked at again
                     "rows_counted": sum(fact.rows for fact in looked_at),
+                    SHARE: 0.5**halvings,
                 },
             )
             reading = self._with_strays(session, log, reading, window, now)
@@ -169,7 +175,7 @@ class PostgresSource:
             raise
         condition = log.within("p", wanted, now + FUTURE, self.role)
         relation, rows = log.relation("p", condition, wanted, repeated=reading.duplicates > 0)
-        statement = select_rows(log, relation, rows, fields)
+        statement = select_rows(log, relation, drawn(log, rows, halvings), fields)
         plan = _Plan(tiles=tiles, wanted=wanted, facts=facts, recipe=recipe, began=began)
         return self._read(session, statement, chosen.fields, plan, reading)
 
@@ -194,8 +200,12 @@ class PostgresSource:
             used = self._used_outcomes(log, truth)
             # Where a label counts as known is an argument of each read and no part of how rows become values.
             recipe = recipe_of([*answers, *truth_fields(log, truth, ALWAYS)], self.section.prediction)
-            asked = to_look_at(tiles, known, recipe)
+            sampled = self.section.limits.sample is not None
+            asked = list(tiles) if sampled else to_look_at(tiles, known, recipe)
             seen = self._labelled(session, log, truth, asked, used, now)
+            # as many as of the inputs, so that both are of the same requests
+            halvings = self._halvings(self._count(session, log, asked, used, now)) if sampled else 0
+            recipe = drawn_recipe(recipe, halvings)
             wanted = to_transfer(asked, known, recipe, seen)
             counted = self._count(session, log, wanted, used, now)
             facts, repeats = self._once(session, log, wanted, counted, used, now)
@@ -212,12 +222,13 @@ class PostgresSource:
                 labels_without_prediction=self._orphans(session, log, truth, window),
                 last_row_at=_last(counted),
                 faults=tuple(faults),
-                details={"null_ids": _null_ids(counted), "corrected_labels": corrected},
+                details={"null_ids": _null_ids(counted), "corrected_labels": corrected, SHARE: 0.5**halvings},
             )
         except BaseException:
             session.end()
             raise
         fields = [*answers, *truth_fields(log, truth, now)]
+        rows = drawn(log, rows, halvings)
         statement = select_rows(log, pairs, rows, fields, latest=truth if corrected else None)
         plan = _Plan(tiles=tiles, wanted=wanted, facts=facts, recipe=recipe, began=began)
         return self._read(session, statement, (), plan, reading)
@@ -573,6 +584,14 @@ class PostgresSource:
             raise explained(error, self.url, self._sessions.key) from None
 
     # --- counting and decoding ----------------------------------------------------------------------------------------
+
+    def _halvings(self, counted: Counted) -> int:
+        """Return how often the rows are halved until about no more are left than the configuration allows."""
+        most = self.section.limits.sample
+        rows, halvings = sum(row[2] for row in counted), 0
+        while most is not None and rows > most << halvings:
+            halvings += 1
+        return halvings
 
     def _count(
         self,

@@ -79,6 +79,24 @@ def recipe_of(fields: Sequence[Field], prediction: PredictionSection) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def drawn(log: Log, condition: sql.Composable, halvings: int) -> sql.Composable:
+    """Return the condition for one row in 2 ** ``halvings`` of those that fulfil ``condition``, by the hash of its id.
+
+    Whatever is drawn so of features, labels and answers of other versions is of the same requests, and more halvings
+    draw some of the same rows. Rows without an id are never drawn.
+    """
+    if not halvings:
+        return condition
+    limit = sql.Literal(-(1 << 63) + (1 << (64 - halvings)))
+    id_ = sql.Identifier("p", log.id.name)
+    return sql.SQL("{} AND hashtextextended({}::text, 0) < {}").format(condition, id_, limit)
+
+
+def drawn_recipe(recipe: str, halvings: int) -> str:
+    """Return the recipe of tiles whose rows were drawn: those of another share cannot be merged with them."""
+    return f"{recipe}/{halvings}" if halvings else recipe
+
+
 def id_field(log: Log) -> Field:
     """Return the field of the request id as text."""
     return Field(

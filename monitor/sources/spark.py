@@ -78,6 +78,8 @@ class SparkSource:
         from pyspark.sql import functions as sf
 
         section, frame = self.section, self.frame
+        if section.limits.sample is not None:
+            raise SourceError("Spark profiles every row; remove source.limits.sample.")
         self._require(section.time, "source.time", TIMES)
         self._require(section.id, "source.id")
         chosen, faults = self._select(layout)
