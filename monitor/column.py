@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.embedding import Embedding, total_moments
 from monitor.relation import MOMENTS, Relation
 from monitor.source import CategoryValues, Floats, Ints, Kind, NumericValues, Values
 
@@ -113,6 +114,8 @@ class NumericColumn:
     lattice: Floats | None = None
     clock: TimeFunction | None = None
     part: str = "input"
+    words: tuple[int, ...] | None = None
+    """Hashes of the words that training knew, of a share of unknown ones."""
 
     kind: ClassVar[Kind] = Kind.NUMERIC
 
@@ -238,11 +241,12 @@ def score_of(column: Column, values: Values | None) -> Floats | None:
 class Layout:
     """Columns and where each lies in a profile's vectors: counts[0] is rows, then per column its bins and extras.
 
-    The sums are those of the columns, then the moments of the ``relations``.
+    The sums are those of the columns, then the moments of the ``relations``, then those of the ``embeddings``.
     """
 
     columns: tuple[Column, ...]
     relations: tuple[Relation, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -264,12 +268,24 @@ class Layout:
     @property
     def sums(self) -> int:
         """Length of the vector of sums."""
-        return self.moments_at + MOMENTS * len(self.relations)
+        return self.embedded_at + total_moments(self.embeddings)
+
+    @property
+    def is_rich(self) -> bool:
+        """Whether it has what layouts of older versions did not: embeddings, or words that training knew."""
+        return bool(self.embeddings) or any(
+            isinstance(column, NumericColumn) and column.words is not None for column in self.columns
+        )
 
     @property
     def moments_at(self) -> int:
         """Return where the moments of relations begin among the sums."""
         return SUMS * len(self.columns)
+
+    @property
+    def embedded_at(self) -> int:
+        """Return where the moments of embeddings begin among the sums."""
+        return self.moments_at + MOMENTS * len(self.relations)
 
     def bins(self, position: int) -> slice:
         """Return where a column's bins lie among the counts."""
@@ -290,15 +306,23 @@ class Layout:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the layout as JSON values; floats survive exactly."""
-        related = [{"relations": [relation.to_json() for relation in self.relations]}] if self.relations else []
-        return [_column_to_json(column) for column in self.columns] + related
+        rest = {
+            name: [one.to_json() for one in several]
+            for name, several in (("relations", self.relations), ("embeddings", self.embeddings))
+            if several
+        }
+        return [_column_to_json(column) for column in self.columns] + ([rest] if rest else [])
 
     @classmethod
     def from_json(cls, data: Iterable[Mapping[str, Any]]) -> Layout:
         """Return the layout written by ``to_json``."""
         items = list(data)
-        related = items.pop()["relations"] if items and "relations" in items[-1] else []
-        return cls(tuple(map(_column_from_json, items)), tuple(map(Relation.from_json, related)))
+        rest = items.pop() if items and "name" not in items[-1] else {}
+        return cls(
+            tuple(map(_column_from_json, items)),
+            tuple(map(Relation.from_json, rest.get("relations", ()))),
+            tuple(map(Embedding.from_json, rest.get("embeddings", ()))),
+        )
 
 
 def _column_to_json(column: Column) -> dict[str, Any]:
@@ -319,6 +343,7 @@ def _column_to_json(column: Column) -> dict[str, Any]:
         "atom_share": column.atom_share,
         "off_atom": column.off_atom,
         "lattice": None if column.lattice is None else column.lattice.tolist(),
+        **({} if column.words is None else {"words": list(column.words)}),
     }
 
 
@@ -349,6 +374,7 @@ def _column_from_json(item: Mapping[str, Any]) -> Column:
         lattice=None if item["lattice"] is None else np.array(item["lattice"]),
         clock=clock,
         part=item["part"],
+        words=tuple(item["words"]) if "words" in item else None,
     )
 
 
@@ -358,7 +384,9 @@ def freeze_numeric(
     """Return the frozen column of training values; a column without any finite value has no edges and no scale."""
     x = values.values[np.isfinite(values.values)]
     if not len(x):
-        return NumericColumn(name=name, edges=np.zeros(0), center=0.0, scale=0.0, clock=clock, part=part)
+        return NumericColumn(
+            name=name, edges=np.zeros(0), center=0.0, scale=0.0, clock=clock, part=part, words=values.words
+        )
     distinct, counts = np.unique(x, return_counts=True)
     atoms = distinct[counts > len(x) / BINS]
     quantiles = np.quantile(x, np.linspace(0, 1, BINS + 1))
@@ -387,6 +415,7 @@ def freeze_numeric(
         lattice=keys if len(keys) <= LATTICE else None,
         clock=clock,
         part=part,
+        words=values.words,
     )
 
 

@@ -402,6 +402,7 @@ def profiles_of(layout: Layout, batch: Batch, pieces: Ints, number: int) -> list
                 f"column {column.name} is {column.kind} in training but was read as {type(values).__name__}"
             )
     tally.relations(batch)
+    tally.embeddings(batch)
     return [
         Profile(
             layout=layout,
@@ -597,6 +598,15 @@ class _Tally:
                 continue
             for i, weights in enumerate((None, r, a, r * r, r * a)):
                 self.sums[:, first + i] = np.bincount(at, weights=weights, minlength=self.number)
+
+    def embeddings(self, batch: Batch) -> None:
+        """Sum the moments of each dimension over rows with a vector."""
+        at = self.layout.embedded_at
+        for embedding in self.layout.embeddings:
+            vectors = batch.vectors.get(embedding.name)
+            if vectors is not None:
+                self.sums[:, at : at + embedding.moments] = embedding.sums(vectors, self.pieces, self.number)
+            at += embedding.moments
 
     def register(self, position: int, hashes: NDArray[np.uint64], at: Ints) -> None:
         """Enter hashed values into the registers of distinct values."""

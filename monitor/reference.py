@@ -26,6 +26,7 @@ from monitor.column import (
     freeze_numeric,
     score_of,
 )
+from monitor.embedding import freeze
 from monitor.outcome import OutcomeLayout, OutcomeProfile, Task, outcomes_of, score_edges
 from monitor.profile import Profile, profiles_of
 from monitor.relation import SAMPLE, learn
@@ -35,7 +36,8 @@ from monitor.window import CalendarUnit, Window, WindowSpec
 
 T = TypeVar("T")
 
-FORMAT = 2  # 1 had no relations
+FORMAT = 3  # 1 had no relations, 2 neither embeddings nor words
+PLAIN = 2  # what a profile without them is written as
 SCORE = "prediction"  # the score's name among the columns; a feature may not be called so
 ENOUGH_WINDOWS = 28  # fewer windows of variance: "calibrating"
 VALUE_EDGES = 64
@@ -165,7 +167,7 @@ class Reference:
             return base64.b64encode(data).decode()
 
         head = {
-            "format": FORMAT,
+            "format": FORMAT if self.layout.is_rich else PLAIN,
             "model": self.model,
             "version": self.version,
             "task": self.task.value,
@@ -374,7 +376,8 @@ def freeze_layout(batch: Batch, timezone: str, *, has_time: bool = True) -> Layo
         and not column.off_atom
         and (scored := score_of(column, some.columns[column.name])) is not None
     }
-    return Layout(tuple(columns), learn(scores))
+    embeddings = [freeze(name, vectors) for name, vectors in batch.vectors.items()]
+    return Layout(tuple(columns), learn(scores), tuple(one for one in embeddings if one is not None))
 
 
 def freeze_outcomes(

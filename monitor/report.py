@@ -213,12 +213,17 @@ def _decode(table: Any, name: str, kind: Kind) -> Values:
         if pa.types.is_temporal(column.type):
             raise ValueError("times count from the time of their row, which the training sample does not keep")
         return frame.floats(name, column) if kind is Kind.NUMERIC else frame.categories(column)
-    base = name.removesuffix(arrow.LENGTH).removesuffix(arrow.NORM)
+    base = arrow.base_of(name)
     if base not in table.column_names:
         raise ValueError("the training sample does not have it")
     whole = pa.concat_arrays(table[base].chunks) if table[base].num_chunks != 1 else table[base].chunk(0)
     if pa.types.is_string(whole.type) or pa.types.is_large_string(whole.type):
-        return arrow.numbers(pc.utf8_length(whole))
+        if name.endswith(arrow.LENGTH):
+            return arrow.numbers(pc.utf8_length(whole))
+        shares = arrow.decode(base, whole, arrow.Decoding.TEXT, np.zeros(len(whole), np.int64))
+        if name not in shares:
+            raise ValueError("the training sample does not keep which words were known")
+        return shares[name]
     return arrow.decode(base, whole, arrow.Decoding.LIST, np.zeros(len(whole), np.int64))[name]
 
 

@@ -40,6 +40,8 @@ class NumericValues:
     values: Floats
     missing: Bools
     unparseable: Bools | None = None
+    words: tuple[int, ...] | None = None
+    """Hashes of the words that a share of unknown words was counted with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,8 @@ class Batch:
     """Version of the model that answered; None where the log has no such column."""
     attributes: Mapping[str, CategoryValues] = field(default_factory=dict)
     """What rows are watched apart by, be it a feature or not."""
+    vectors: Mapping[str, Floats] = field(default_factory=dict)
+    """Embeddings: rows × dimensions; NaN where a row has none of that length."""
 
 
 def plain_values(values: Values) -> NDArray[Any]:
@@ -94,7 +98,7 @@ def take(batch: Batch, rows: Ints) -> Batch:
         if isinstance(values, CategoryValues):
             return replace(values, codes=values.codes[rows])
         broken = None if values.unparseable is None else values.unparseable[rows]
-        return NumericValues(values=values.values[rows], missing=values.missing[rows], unparseable=broken)
+        return replace(values, values=values.values[rows], missing=values.missing[rows], unparseable=broken)
 
     return Batch(
         rows=len(rows),
@@ -108,6 +112,7 @@ def take(batch: Batch, rows: Ints) -> Batch:
         ids=None if batch.ids is None else [batch.ids[row] for row in rows.tolist()],
         version=None if batch.version is None else replace(batch.version, codes=batch.version.codes[rows]),
         attributes={name: replace(value, codes=value.codes[rows]) for name, value in batch.attributes.items()},
+        vectors={name: vectors[rows] for name, vectors in batch.vectors.items()},
     )
 
 
@@ -148,6 +153,11 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
             name: _joined_categories([batch.attributes[name] for batch in batches])
             for name in (batches[0].attributes if batches else ())
         },
+        vectors={
+            name: np.concatenate([batch.vectors[name] for batch in batches])
+            for name, first in (batches[0].vectors if batches else {}).items()
+            if all(name in one.vectors and one.vectors[name].shape[1] == first.shape[1] for one in batches)
+        },
     )
 
 
@@ -160,6 +170,7 @@ def _joined(parts: Sequence[Values]) -> Values:
         values=np.concatenate([p.values for p in numeric]),
         missing=np.concatenate([p.missing for p in numeric]),
         unparseable=np.concatenate(broken),
+        words=numeric[0].words if numeric else None,
     )
 
 

@@ -98,7 +98,8 @@ def train(
             raise FrameError("the holdout file has no rows; give held-out rows or leave --holdout away.")
         parts.append(_part(holdout, time_column, "the holdout file"))
     features = frame.chosen(rows, features)
-    batches = [_batch(part, section, features) for part in parts]
+    words: dict[str, tuple[int, ...]] = {}  # those of the training rows, for held-out ones too
+    batches = [_batch(part, section, features, words) for part in parts]
     task = section.source.prediction.task
     remarks: list[str] = []
     first = batches[0]
@@ -228,12 +229,14 @@ def _part(rows: pa.Table, time_column: str | None, name: str) -> Rows:
     return Rows(table=rows.take(pa.array(order)), time=time[order], name=name)
 
 
-def _batch(part: Rows, section: ModelSection, features: Mapping[str, Decoding]) -> Batch:
+def _batch(
+    part: Rows, section: ModelSection, features: Mapping[str, Decoding], words: dict[str, tuple[int, ...]]
+) -> Batch:
     missing = [name for name in features if frame.base_of(name, part.table.column_names) is None]
     if missing:
         name = missing[0]
-        if features[name] is Decoding.LIST:
-            name = name.removesuffix(arrow.LENGTH).removesuffix(arrow.NORM)
+        if features[name] in (Decoding.LIST, Decoding.TEXT):
+            name = arrow.base_of(name)
         raise FrameError(
             f"{part.name} has no column {name}, which production logs as a feature; "
             "add it, or leave it out of source.features."
@@ -275,6 +278,7 @@ def _batch(part: Rows, section: ModelSection, features: Mapping[str, Decoding]) 
         scores=scores,
         label=label,
         attributes=section.source.attributes,
+        words=words,
     )
 
 

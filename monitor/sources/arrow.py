@@ -2,7 +2,8 @@
 
 The same rules hold for rows from Postgres, for training files and for Spark, so their profiles can be compared. Numbers
 are numbers; a boolean is the category ``true`` or ``false``; a time is its age in days at the row's own time; a text
-that training found too diverse is counted by its length, a list by its length and, when it holds numbers, its norm.
+that training found too diverse is counted by its length, what its characters are and how many of its words training did
+not know, a list by its length and, when it holds numbers, its norm; lists of one length are embeddings besides.
 """
 
 from __future__ import annotations
@@ -16,13 +17,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from monitor.embedding import stack
 from monitor.source import CategoryValues, Floats, Ints, NumericValues, Values
+from monitor.text import CLASSES, UNKNOWN, figures, vocabulary
 
 LONGEST = 200  # bytes of a category; a longer one is cut and told apart by its hash
 KEPT = 160  # characters kept of a longer one
 DAY = 86_400e6  # microseconds
 LENGTH = ".length"
 NORM = ".norm"
+TEXT = ".text"  # of a field that brings a text's figures; no feature is called so
+FIGURES = tuple(f".{name}" for name in (*CLASSES, UNKNOWN))
+DERIVED = (LENGTH, NORM, *FIGURES)
+"""Ends of the names of features that are made of a text or a list."""
 
 # Postgres sends its infinite times as the extreme integers of an epoch of its own; moved to the Unix epoch they wrap.
 _EPOCH = 946_684_800_000_000
@@ -44,14 +51,21 @@ class Decoding(StrEnum):
     CATEGORY = "category"
     AGE = "age"
     LIST = "list"
+    TEXT = "text"
 
 
 def decode(
-    name: str, column: pa.Array, decoding: Decoding, time: Ints, vocabularies: dict[str, Vocabulary] | None = None
+    name: str,
+    column: pa.Array,
+    decoding: Decoding,
+    time: Ints,
+    vocabularies: dict[str, Vocabulary] | None = None,
+    words: tuple[int, ...] | None = None,
 ) -> Mapping[str, Values]:
-    """Return the values of one column by feature name; a list gives two. ``time`` is the rows' own time.
+    """Return the values of one column by feature name; a list gives two, a text five. ``time`` is the rows' own time.
 
-    ``vocabularies`` keeps the categories of each column from one batch to the next.
+    ``vocabularies`` keeps the categories of each column from one batch to the next. Of a text, the share of unknown
+    words is told only with the ``words`` that are known.
     """
     if isinstance(column, pa.ExtensionArray):
         column = column.storage  # numeric comes as text with a name on it
@@ -68,6 +82,42 @@ def decode(
         case Decoding.LIST:
             length, norm = list_sizes(column)
             return {name + LENGTH: length, name + NORM: norm}
+        case Decoding.TEXT:
+            return text_figures(name.removesuffix(TEXT), column, words)
+
+
+def text_figures(name: str, column: pa.Array, words: tuple[int, ...] | None) -> dict[str, Values]:
+    """Return what the texts of a column are made of (``text.figures``), missing where there is nothing to count."""
+    codes, texts = _coded(column)
+    found = figures([str(text) for text in texts], None if words is None else frozenset(words))
+    values: dict[str, Values] = {}
+    for figure, shares in found.items():
+        x = np.append(shares, np.nan)[codes]
+        known = words if figure == UNKNOWN else None
+        values[f"{name}.{figure}"] = NumericValues(values=x, missing=np.isnan(x), words=known)
+    return values
+
+
+def learn_words(column: pa.Array) -> tuple[int, ...]:
+    """Return hashes of the words that a column of training texts makes known."""
+    codes, texts = _coded(column)
+    return vocabulary([str(text) for text in texts], np.bincount(codes[codes >= 0], minlength=len(texts)).tolist())
+
+
+def vectors(column: pa.Array, dimensions: int | None = None) -> Floats | None:
+    """Return a list column as vectors (rows, D), NaN where a row has none of that length; see ``embedding.stack``."""
+    lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return stack(lengths, _floats(pc.list_flatten(column).cast(pa.float64(), safe=False)), dimensions)
+
+
+def base_of(feature: str) -> str:
+    """Return the name of the column behind a feature that is made of a text or a list.
+
+    >>> base_of("note.digits"), base_of("vector.norm"), base_of("temp")
+    ('note', 'vector', 'temp')
+    """
+    end = next((end for end in (*DERIVED, TEXT) if feature.endswith(end)), "")
+    return feature.removesuffix(end)
 
 
 def numbers(column: pa.Array) -> NumericValues:

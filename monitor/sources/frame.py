@@ -148,12 +148,15 @@ def batch_of(
     scores: Floats | None = None,
     label: Floats | None = None,
     attributes: Sequence[str] = (),
+    words: dict[str, tuple[int, ...]] | None = None,
 ) -> Batch:
     """Return the rows as one batch with the given features, each decoded as the log's own column is.
 
-    ``attributes`` are the columns that rows are watched apart by.
+    ``attributes`` are the columns that rows are watched apart by. ``words`` keeps the words that the first rows made
+    known of each text; without it, shares of unknown words are not counted.
     """
     columns: dict[str, Values] = {}
+    embedded: dict[str, Floats] = {}
     for name, decoding in features.items():
         if name in columns:
             continue  # a list gave its length and norm at once
@@ -172,6 +175,14 @@ def batch_of(
                 columns[name] = arrow.ages(aged, time)
             case Decoding.LIST:
                 columns.update(arrow.decode(name, whole, decoding, time))
+                found = arrow.vectors(whole)
+                embedded |= {} if found is None else {name: found}
+            case Decoding.TEXT:
+                whole = whole.cast(pa.string())
+                if words is not None and name not in words:
+                    words[name] = arrow.learn_words(whole)
+                known = None if words is None else words[name]
+                columns.update(arrow.decode(name, whole, decoding, time, words=known))
     apart = {name: categories(table[name]) for name in attributes}
     return Batch(
         rows=table.num_rows,
@@ -181,25 +192,26 @@ def batch_of(
         scores=scores,
         label=label,
         attributes=apart,
+        vectors=embedded,
     )
 
 
 def base_of(feature: str, columns: Sequence[str]) -> str | None:
-    """Return the file's column behind a feature: itself, or the text whose length it is; None without one."""
+    """Return the file's column behind a feature: itself, or the text that it is made of; None without one."""
     if feature in columns:
         return feature
-    base = feature.removesuffix(arrow.LENGTH)
-    return base if base != feature and base in columns else None
+    base = arrow.base_of(feature)
+    return base if base in columns else None
 
 
 def chosen(table: pa.Table, features: Mapping[str, Decoding]) -> dict[str, Decoding]:
-    """Return the features to keep: of a text that gives category and length, the length if it is too diverse."""
+    """Return the features to keep: of a text that gives category and figures, the figures if it is too diverse."""
     kept: dict[str, Decoding] = {}
     for name, decoding in features.items():
-        text, length = name.removesuffix(arrow.LENGTH), name + arrow.LENGTH
+        text, length = arrow.base_of(name), name + arrow.LENGTH
         if decoding is Decoding.CATEGORY and length in features and is_diverse(table, name):
             continue
-        if text != name and text in features and not is_diverse(table, text):
+        if text != name and features.get(text) is Decoding.CATEGORY and not is_diverse(table, text):
             continue
         kept[name] = decoding
     return kept

@@ -14,7 +14,7 @@ from monitor.logtable import PredictionSection
 from monitor.outcome import Task
 from monitor.source import Batch, Bools, CategoryValues, Floats, NumericValues, Values
 from monitor.sources import selection
-from monitor.sources.arrow import Decoding, Vocabulary, ages, categories, decode, microseconds
+from monitor.sources.arrow import Decoding, Vocabulary, ages, categories, decode, microseconds, vectors
 from monitor.sources.labels import read_labels
 from monitor.sources.logged import Log
 from monitor.sources.selection import Field
@@ -120,8 +120,13 @@ def batch_of(
     names = set(arrow.schema.names)
     time = microseconds(arrow.column("monitor time"))
     columns: dict[str, Values] = {}
+    embedded: dict[str, Floats] = {}
     for chosen in features:
-        columns.update(decode(chosen.name, arrow.column(f"f {chosen.name}"), chosen.decoding, time, vocabularies))
+        column = arrow.column(f"f {chosen.name}")
+        columns.update(decode(chosen.name, column, chosen.decoding, time, vocabularies, chosen.words))
+        if chosen.decoding is Decoding.LIST and chosen.dimensions != 0:
+            found = vectors(column, chosen.dimensions)
+            embedded |= {} if found is None else {chosen.name: found}
     score, scores, decision = _answers(arrow, prediction)
     label = delay = None
     if "monitor label" in names:
@@ -148,6 +153,7 @@ def batch_of(
         ids=tuple(arrow.column("monitor id").to_pylist()) if "monitor id" in names else None,
         version=categories(arrow.column("monitor version")) if "monitor version" in names else None,
         attributes=attributes,
+        vectors=embedded,
     )
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from psycopg import sql
 
-from monitor.column import Layout
+from monitor import text as text_figures
+from monitor.column import Layout, NumericColumn
 from monitor.logtable import FeatureSection, FeatureType
 from monitor.section import suggestion
 from monitor.source import ColumnFault, Kind
-from monitor.sources.arrow import KEPT, LENGTH, LONGEST, NORM, Decoding
+from monitor.sources.arrow import DERIVED, FIGURES, KEPT, LENGTH, LONGEST, NORM, TEXT, Decoding
 from monitor.sources.catalog import ColumnDescription, Family, TableDescription, TableKind
 
 NUMBERS = (Family.INTEGER, Family.DECIMAL, Family.BOOLEAN, Family.INTERVAL, Family.TIMESTAMP, Family.DATE)
@@ -47,6 +48,10 @@ class Field:
     name: str
     expression: sql.Composable
     decoding: Decoding
+    words: tuple[int, ...] | None = None
+    """Hashes of known words, of a text."""
+    dimensions: int | None = None
+    """Length of an embedding; 0 where a list is none, None where that is not known yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +187,12 @@ def length(name: str, place: Place, alias: str) -> Field | None:
 
 
 def norm(name: str, place: Place, alias: str) -> Field | None:
-    """Return the field that gives ``name.length`` and ``name.norm`` of an array of numbers; None for another type."""
+    """Return the field that gives ``name.length`` and ``name.norm`` of a list of numbers; None for another type.
+
+    Of a JSON list, what is no number is a NaN.
+    """
+    if place.is_json:
+        return Field(name=name, expression=_json_list(place, alias), decoding=Decoding.LIST)
     if place.path or place.column.base not in NUMERIC_ARRAYS:
         return None
     # One dimension and no NULL is what is quick to decode; to the norm a NULL is what a NaN is.
@@ -191,6 +201,31 @@ def norm(name: str, place: Place, alias: str) -> Field | None:
         "NULL, 'NaN')"
     )
     return Field(name=name, expression=flat.format(r=value(place, alias)), decoding=Decoding.LIST)
+
+
+def _json_list(place: Place, alias: str) -> sql.Composable:
+    document = sql.SQL("{}::jsonb #> {}").format(
+        sql.Identifier(alias, place.column.name), sql.Literal(list(place.path))
+    )
+    element = sql.SQL(
+        "CASE WHEN jsonb_typeof(e) = 'number' AND abs((e #>> '{{}}')::numeric) < 1e308"
+        " THEN (e #>> '{{}}')::float8 ELSE 'NaN' END"
+    ).format()
+    return sql.SQL(
+        "CASE WHEN jsonb_typeof({d}) = 'array' THEN ARRAY(SELECT {x} FROM jsonb_array_elements({d}) WITH ORDINALITY"
+        " AS t (e, i) ORDER BY i) END"
+    ).format(d=document, x=element)
+
+
+def figures(name: str, place: Place, alias: str, words: tuple[int, ...] | None = None) -> Field | None:
+    """Return the field that gives what a text is made of (``name.digits`` …); None for another type."""
+    if not (place.path or place.column.family is Family.TEXT):
+        return None
+    raw = value(place, alias)
+    if place.column.base == "bpchar":
+        raw = sql.SQL("{}::text").format(raw)
+    cut = sql.SQL("left({}, {})").format(raw, sql.Literal(text_figures.LONGEST))
+    return Field(name=name + TEXT, expression=cut, decoding=Decoding.TEXT, words=words)
 
 
 def select_all(
@@ -252,7 +287,7 @@ def _by_type(name: str, place: Place, wanted: FeatureType | None, alias: str) ->
         case FeatureType.CATEGORICAL | FeatureType.BOOLEAN:
             candidates = [category(name, place, alias)]
         case FeatureType.TEXT:
-            candidates = [length(name, place, alias)]
+            candidates = [length(name, place, alias), figures(name, place, alias)]
         case FeatureType.ARRAY:
             candidates = [norm(name, place, alias) or length(name, place, alias)]
         case None:
@@ -261,7 +296,11 @@ def _by_type(name: str, place: Place, wanted: FeatureType | None, alias: str) ->
             elif family in NUMBERS and family is not Family.BOOLEAN:
                 candidates = [number(name, place, alias)]
             elif family is Family.TEXT:
-                candidates = [category(name, place, alias), length(name, place, alias)]
+                candidates = [
+                    category(name, place, alias),
+                    length(name, place, alias),
+                    figures(name, place, alias),
+                ]
             else:
                 candidates = [category(name, place, alias)]
     return [candidate for candidate in candidates if candidate is not None]
@@ -278,6 +317,7 @@ def select_layout(
     fields: dict[str, Field] = {}
     faults: list[ColumnFault] = []
     places: dict[str, Place] = {}
+    dimensions = {embedding.name: embedding.dimensions for embedding in layout.embeddings}
     for column in layout.columns:
         if column.part != "input":
             continue
@@ -290,6 +330,12 @@ def select_layout(
         found: Field | None
         if suffix == NORM:
             found = norm(base, place, alias)
+            if found is not None:
+                found = replace(found, dimensions=dimensions.get(base, 0))
+        elif suffix in FIGURES:
+            words = column.words if isinstance(column, NumericColumn) else None
+            known = fields.get(base + TEXT)
+            found = figures(base, place, alias, words or (known.words if known else None))
         elif suffix == LENGTH:
             found = length(base, place, alias)
         elif column.kind is Kind.NUMERIC:
@@ -313,26 +359,24 @@ def _frozen_place(
     keys: Mapping[str, Mapping[str, str]],
 ) -> tuple[FeatureSection | None, Place | None, str]:
     """Return what the configuration says, the place, and the suffix of a derived feature."""
-    suffixes = [""] + [suffix for suffix in (LENGTH, NORM) if name.endswith(suffix)]
+    suffixes = [""] + [suffix for suffix in DERIVED if name.endswith(suffix)]
     for suffix in suffixes:
         base = name.removesuffix(suffix)
         if features is not None and base in features:
             return features[base], find(table, features[base].place), suffix
-    for suffix in suffixes if features is None else ():
-        base = name.removesuffix(suffix)
-        place = find(table, base) or _key_place(table, base, keys)
-        if place is not None:
-            return None, place, suffix
-    return None, None, ""
-
-
-def _key_place(table: TableDescription, key: str, keys: Mapping[str, Mapping[str, str]]) -> Place | None:
+    if features is not None:
+        return None, None, ""
     documents = [column for column in table.columns if column.name in keys]
-    for column in documents:
-        if key in keys[column.name]:
-            return Place(column=column, path=tuple(key.split(".")))
+    for suffix in suffixes:
+        if place := find(table, name.removesuffix(suffix)):
+            return None, place, suffix
+    for suffix in suffixes:
+        base = name.removesuffix(suffix)
+        for column in documents:
+            if base in keys[column.name]:
+                return None, Place(column=column, path=tuple(base.split("."))), suffix
     # A key that the rows looked at lack is NULL in a single JSON column; with several nobody knows whose it is.
-    return Place(column=documents[0], path=tuple(key.split("."))) if len(documents) == 1 else None
+    return None, Place(column=documents[0], path=tuple(name.split("."))) if len(documents) == 1 else None, ""
 
 
 def _vanished(table: TableDescription, name: str, written: str) -> ColumnFault:

@@ -10,21 +10,22 @@ from __future__ import annotations
 import contextlib
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from psycopg import sql
 
-from monitor.column import Layout
+from monitor.column import Layout, NumericColumn
 from monitor.logtable import PredictionSection, SourceSection
 from monitor.section import suggestion
 from monitor.source import Batch, ColumnFault, Kind, Read, Reading, SourceError, T, TileFacts
-from monitor.sources.arrow import LENGTH, NORM, Decoding, Vocabulary
+from monitor.sources.arrow import DERIVED, FIGURES, LENGTH, NORM, TEXT, Decoding, Vocabulary
 from monitor.sources.logged import CHAMPION, FUTURE, joined_windows
 from monitor.sources.rows import batch_of, recipe_of
 from monitor.sources.selection import Field
+from monitor.text import LONGEST, UNKNOWN
 from monitor.tile import Parts
 from monitor.window import Window
 
@@ -101,7 +102,7 @@ class SparkSource:
         once = self._once(rows) if any(fact.duplicates for fact in facts) else rows
         once = once.select(self._column(section.time).cast(self._time_type()).alias("monitor time"), *wanted, *named)
         names = once.columns
-        features = [_field(name, decoding) for name, (_, decoding) in chosen.items()]
+        features = [_frozen(name, decoding, layout) for name, (_, decoding) in chosen.items()]
         counted = {
             name: sum(getattr(fact, name) for fact in facts) for name in ("rows", "duplicates", "late", "clock_skewed")
         }
@@ -154,7 +155,7 @@ class SparkSource:
             name, suffix = column.name, ""
             places = {} if isinstance(sections, str) else {key: section.place for key, section in sections.items()}
             if name not in places and self._type(name) is None:
-                suffix = next((end for end in (LENGTH, NORM) if name.endswith(end)), "")
+                suffix = next((end for end in DERIVED if name.endswith(end)), "")
             base = name.removesuffix(suffix)
             written = places.get(base, base)
             kind = self._type(written)
@@ -181,6 +182,8 @@ class SparkSource:
         numeric_list = kind.removeprefix("array of ") in NUMBERS and kind.startswith("array")
         if suffix == NORM or (suffix == LENGTH and numeric_list):
             return (name, column.cast("array<double>"), Decoding.LIST) if numeric_list else None
+        if suffix in FIGURES:
+            return (name + TEXT, column.substr(1, LONGEST), Decoding.TEXT) if kind == "string" else None
         if suffix == LENGTH:
             sizes = {"string": sf.char_length, "binary": sf.octet_length}
             size = sf.size if kind.startswith(("array", "map")) else sizes.get(kind)
@@ -366,6 +369,18 @@ def _batches(arrow: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def _field(name: str, decoding: Decoding) -> Field:
     return Field(name=name, expression=sql.Identifier(name), decoding=decoding)
+
+
+def _frozen(name: str, decoding: Decoding, layout: Layout) -> Field:
+    """Return the field with the words that training knew of a text, and the length of an embedding."""
+    known = {column.name: column for column in layout.columns}
+    column = known.get(f"{name.removesuffix(TEXT)}.{UNKNOWN}")
+    dimensions = {embedding.name: embedding.dimensions for embedding in layout.embeddings}
+    return replace(
+        _field(name, decoding),
+        words=column.words if decoding is Decoding.TEXT and isinstance(column, NumericColumn) else None,
+        dimensions=dimensions.get(name, 0),
+    )
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from monitor.reference import freeze_layout, freeze_outcomes
 from monitor.source import Batch, CategoryValues, Kind, NumericValues, Read, SourceError, concatenate
 from monitor.sources.arrow import Decoding
 from monitor.sources.postgres import PostgresSource
+from monitor.text import vocabulary
 from monitor.tile import TileKey, TilePart, build_inputs, build_outcomes, changed, merge_inputs, merge_outcomes
 from monitor.window import CalendarUnit, Window, WindowSpec
 
@@ -191,6 +192,57 @@ def test_arrays_become_lengths_and_norms(conn: psycopg.Connection[Any], make: An
     again, read = rows(source, layout)
     assert read.reading.faults == ()
     assert numbers(again, "grid.norm") == [2, 2]
+
+
+def test_lists_of_one_length_are_embeddings_in_arrays_of_either_precision_and_in_json(
+    conn: psycopg.Connection[Any], make: Any
+) -> None:
+    log(conn, "single real[]", "double_ float8[]", "doc jsonb")
+    conn.execute(
+        "INSERT INTO log SELECT i::text, %s, 1, ARRAY[i, 2 * i]::real[], ARRAY[i, NULL, 0],"
+        " jsonb_build_object('v', jsonb_build_array(i, 0.5)) FROM generate_series(1, 120) i",
+        [NOON],
+    )
+    conn.execute("INSERT INTO log VALUES ('x', %s, 1, '{1,2,3}', NULL, '{\"v\": [1, \"two\"]}')", [NOON])
+    source = make()
+    batch, _ = rows(source)
+    assert sorted(batch.vectors) == ["double_", "single", "v"]
+    assert batch.vectors["single"].shape == (121, 2)
+    assert np.isnan(batch.vectors["single"]).any(axis=1).sum() == 1
+    assert np.isnan(batch.vectors["double_"]).any(axis=1).all()  # a NULL is no number
+    assert np.isnan(batch.vectors["v"]).any(axis=1).sum() == 1
+    assert max(numbers(batch, "v.length")) == 2
+    layout = freeze_layout(batch, "UTC")
+    assert [embedding.name for embedding in layout.embeddings] == ["single", "v"]
+    profile = build_inputs(source.read_inputs(DAY, TILES, layout, now=NOW), layout, INPUTS)[1]
+    assert profile.sums[layout.embedded_at] == 120
+    again, read = rows(source, layout)
+    assert read.reading.faults == ()
+    np.testing.assert_array_equal(again.vectors["single"], batch.vectors["single"])
+
+
+def test_a_text_is_read_as_what_its_characters_and_words_are(conn: psycopg.Connection[Any], make: Any) -> None:
+    log(conn, "note text", "doc json")
+    conn.execute(
+        "INSERT INTO log VALUES ('1', %s, 1, 'Gate 12', '{\"say\": \"é1\"}'), ('2', %s, 1, NULL, '{}'),"
+        " ('3', %s, 1, '', '{\"say\": \"\"}')",
+        [NOON, NOON, NOON],
+    )
+    source = make(features={"note": {"type": "text"}, "say": {"json": "doc.say", "type": "text"}})
+    batch, _ = rows(source)
+    assert numbers(batch, "note.length")[0] == 7
+    assert numbers(batch, "note.letters")[0] == pytest.approx(4 / 7)
+    assert numbers(batch, "note.digits")[0] == pytest.approx(2 / 7)
+    assert missing(batch, "note.digits") == [False, True, True]
+    assert numbers(batch, "say.others")[0] == pytest.approx(0.5)
+    assert "note.unknown" not in batch.columns  # which words are known is learned from a training file
+    words = vocabulary(["gate"], [9])
+    share = NumericValues(values=np.zeros(3), missing=np.zeros(3, bool), words=words)
+    layout = freeze_layout(replace(batch, columns={**batch.columns, "note.unknown": share}), "UTC")
+    again, read = rows(source, layout)
+    assert read.reading.faults == ()
+    assert numbers(again, "note.unknown")[0] == pytest.approx(0.5)
+    assert numbers(again, "note.letters")[0] == pytest.approx(4 / 7)
 
 
 def test_a_text_of_ten_megabytes_is_cut_and_still_told_apart(conn: psycopg.Connection[Any], make: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from monitor import outcome, profile, reference
+from monitor.column import NumericColumn
 from monitor.memo import per_reference
 from monitor.outcome import Task
 from monitor.reference import Reference
@@ -102,6 +103,19 @@ def test_training_profiles_written_by_format_2_keep_their_relations() -> None:
     (pair,) = found.layout.relations
     assert (pair.name, pair.slope) == (golden["pair"], golden["slope"])
     assert found.total.sums[found.layout.moments_at :].tolist() == pytest.approx(golden["moments"], rel=1e-12)
+
+
+def test_training_profiles_written_by_format_3_keep_their_embeddings_and_words() -> None:
+    golden = json.loads((GOLDEN / "reference_3.json").read_text())
+    found = Reference.from_bytes(base64.b64decode(golden["bytes"]))
+    assert (found.version, found.rows, len(found.windows)) == ("3", golden["rows"], golden["windows"])
+    assert found.layout.digest.hex() == golden["layout"]
+    (embedding,) = found.layout.embeddings
+    assert (embedding.name, embedding.center.tolist()) == ("vector", golden["center"])
+    assert found.total.sums[found.layout.embedded_at :].tolist() == pytest.approx(golden["moments"], rel=1e-12)
+    (column,) = found.layout.columns
+    assert isinstance(column, NumericColumn)
+    assert column.words == tuple(golden["words"])
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,28 @@ def test_the_same_rows_are_the_same_profile_whatever_their_order() -> None:
     assert trained(rows).reference.id == trained(shuffled).reference.id
 
 
+def test_texts_and_vectors_of_training_become_figures_and_an_embedding() -> None:
+    rng = np.random.default_rng(3)
+    said = [f"order {i} was late" for i in range(ROWS)]
+    texts = {"note": Decoding.CATEGORY, "note.length": Decoding.NUMBER, "note.text": Decoding.TEXT}
+    features = {**FEATURES, **texts, "vector": Decoding.LIST}
+    rows = table(note=said, vector=rng.normal(size=(ROWS, 4)).tolist())
+    held = table(note=["unheard of"] * ROWS, vector=rng.normal(size=(ROWS, 4)).tolist())
+    reference = trained(rows, holdout=held, features=features).reference
+    names = {"note.length", "note.letters", "note.digits", "note.spaces", "note.others", "note.unknown"}
+    assert names <= set(reference.features)
+    assert "note" not in reference.features
+    assert [one.dimensions for one in reference.layout.embeddings] == [4]
+    unknown = reference.total.column("note.unknown")
+    assert 0.6 < unknown.mean < 0.65  # a number is new in a quarter of its words, held-out words are all new
+
+
+def test_a_text_of_few_values_stays_a_category() -> None:
+    texts = {"note": Decoding.CATEGORY, "note.length": Decoding.NUMBER, "note.text": Decoding.TEXT}
+    reference = trained(table(note=["late", "early"] * (ROWS // 2)), features={**FEATURES, **texts}).reference
+    assert {name for name in reference.features if name.startswith("note")} == {"note"}
+
+
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
