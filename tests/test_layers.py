@@ -16,7 +16,18 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "monitor"
 NOUNS = {"window", "sketch", "column", "profile", "tile", "outcome", "reference", "statistic", "duration", "registry"}
 NOUNS |= {"source", "process", "memo", "panel", "divergence", "novelty", "trailing", "catalogue", "habit", "blocks"}
-NOUNS |= {"rehearsal", "disclosure", "coverage", "onset", "drawing", "slicing", "relation", "embedding", "text"}
+NOUNS |= {
+    "rehearsal",
+    "disclosure",
+    "coverage",
+    "onset",
+    "drawing",
+    "slicing",
+    "relation",
+    "embedding",
+    "text",
+    "baseline",
+}
 DECISIONS = {"check", "alert", "routing", "route", "recommendation", "decision", "circuit", "notification", "digest"}
 DECISIONS |= {"comparison", "advice", "proof", "trial", "expectation", "estimate", "metric", "silence", "treatment"}
 DECISIONS |= {

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from monitor.baseline import JUMP, Baseline
 from monitor.check import (
     Cause,
     ColumnStatistics,
@@ -109,27 +110,37 @@ class Drift:
         if evidence.stage is Stage.OUTCOMES:
             return _labels(evidence)
         memory = _memory(evidence)
-        score, score_memory, moved = _score(evidence, memory.get("score", {}))
-        features, columns, feature_memory = self._features(evidence, memory.get("features", {}), score_moved=moved)
-        return Judgement(
-            findings=[*score, *features],
-            columns=columns,
-            memory={"reference": evidence.reference.id, "score": score_memory, "features": feature_memory},
+        baseline = _baseline(evidence, memory)
+        score, score_memory, moved = _score(evidence, memory.get("score", {}), baseline)
+        features, columns, feature_memory = self._features(
+            evidence, memory.get("features", {}), baseline, score_moved=moved
         )
+        findings = [*score, *features]
+        kept = {"reference": evidence.reference.id, "score": score_memory, "features": feature_memory}
+        if baseline is not None:
+            bad = any(one.verdict is Verdict.WARNING and not one.latched for one in findings)
+            if baseline.complete:
+                baseline = baseline.counting(flagged=bad)
+            elif not bad and not _suspect(evidence):  # what is broken at the beginning must not become usual
+                baseline = baseline.absorbing(*null_model(evidence.reference).statistics.values(evidence.current))
+            kept["baseline"] = baseline.to_json()
+        return Judgement(findings=findings, columns=columns, memory=kept)
 
     def _features(
-        self, evidence: Evidence, memory: Mapping[str, Any], *, score_moved: bool
+        self, evidence: Evidence, memory: Mapping[str, Any], baseline: Baseline | None, *, score_moved: bool
     ) -> tuple[list[Finding], list[ColumnStatistics], dict[str, Any]]:
         """Return findings and distances of all columns, and the memory of their slow path."""
         reference, current = evidence.reference, evidence.current
-        null = null_model(reference, evidence.holidays, on_holiday=evidence.is_holiday)
+        null = _null(evidence, baseline)
         names = [column.name for column in reference.layout.columns if column.clock is None]
         place = {name: j for j, name in enumerate(names)}
         panel = Panel.of(null, names, self.materiality)
         theta, n = null.statistics.values(current)
         outside = outside_range([current], names, reference.total.lows, reference.total.highs)[0]
         slot = slot_of(reference, evidence.window)
-        level = level_of(reference, evidence.budget.q, materiality=self.materiality, holidays=evidence.holidays)
+        level = evidence.budget.q
+        if baseline is None:
+            level = level_of(reference, level, materiality=self.materiality, holidays=evidence.holidays)
         verdicts = panel.judge(null.season, theta, n, slot, level, outside)
         slow = advance(
             Detector.from_json(memory.get("detector"), len(panel.lasting), len(names)),
@@ -178,7 +189,10 @@ class Drift:
                     n_reference=trained.count,
                     details=_details(evidence),
                 )
-                finding = _fast(head, panel, j, verdicts, theta[panel.places], evidence)
+                finding = _fast(head, panel, j, verdicts, theta[panel.places], evidence, baseline)
+                if baseline is not None and not baseline.complete and finding.verdict is Verdict.INCONCLUSIVE:
+                    off = null_model(reference).flat.deviation(theta)[panel.places]
+                    finding = _jump(finding, panel, j, off)
                 if column.name in compared:
                     finding, *others = compared[column.name].findings(finding, evidence, since.get(column.name))
                     findings += [finding, *others]
@@ -269,7 +283,15 @@ class Drift:
                 )
 
 
-def _fast(head: Finding, panel: Panel, j: int, verdicts: Verdicts, theta: Floats, evidence: Evidence) -> Finding:
+def _fast(
+    head: Finding,
+    panel: Panel,
+    j: int,
+    verdicts: Verdicts,
+    theta: Floats,
+    evidence: Evidence,
+    baseline: Baseline | None,
+) -> Finding:
     """Return the finding of one column in this window alone."""
     name, main, at = head.subject, panel.main(j), int(verdicts.chosen[j])
     if verdicts.outside[j]:
@@ -280,7 +302,7 @@ def _fast(head: Finding, panel: Panel, j: int, verdicts: Verdicts, theta: Floats
         elif main < 0:
             reason, why = "no statistics", "training has too few usable rows of it in a window"
         else:
-            reason, why = _unknown_slot(evidence)
+            reason, why = _unknown_slot(evidence, baseline)
         if verdicts.outside[j]:
             return head
         return replace(head, verdict=Verdict.INCONCLUSIVE, reason=reason, message=f"{name} cannot be judged: {why}")
@@ -397,12 +419,14 @@ def _slow(
         yield replace(head, statistic="lasting shift", verdict=Verdict.OK, latched=True, reason="the shift is over")
 
 
-def _score(evidence: Evidence, memory: Mapping[str, Any]) -> tuple[list[Finding], Mapping[str, Any], bool]:
+def _score(
+    evidence: Evidence, memory: Mapping[str, Any], baseline: Baseline | None
+) -> tuple[list[Finding], Mapping[str, Any], bool]:
     """Return the findings on the mean score, their memory, and whether the score has moved materially."""
     reference, current = evidence.reference, evidence.current
     if SCORE not in reference.layout.index:
         return [], {}, False
-    null = null_model(reference, evidence.holidays, on_holiday=evidence.is_holiday)
+    null = _null(evidence, baseline)
     place = null.statistics.score
     trained, view = reference.total.columns[SCORE], current.columns[SCORE]
     head = Finding(
@@ -427,8 +451,14 @@ def _score(evidence: Evidence, memory: Mapping[str, Any]) -> tuple[list[Finding]
         theta, n = null.statistics.values(current)
         trial, why = (
             try_alone(null.flat, place, theta, n, materiality=materiality, evidence=evidence, memory=memory),
-            _unknown_slot(evidence)[1],
+            _unknown_slot(evidence, baseline)[1],
         )
+        off = float(theta[place]) - trained.mean
+        if trial is None and baseline is not None and abs(off) >= JUMP * spread > 0:
+            side = "above" if off > 0 else "below"
+            message = f"the mean score is {theta[place]:.3g}, {abs(off):.2g} {side} training's{_calibrating(evidence)}"
+            jumped = replace(head, verdict=Verdict.WARNING, message=message, value=float(theta[place]), effect=off)
+            return [replace(jumped, reference_value=trained.mean, threshold=JUMP * spread)], memory, True
     if trial is None:
         message = f"the score cannot be judged: {why}"
         return [replace(head, verdict=Verdict.INCONCLUSIVE, reason=why, message=message)], memory, False
@@ -479,7 +509,7 @@ def _labels(evidence: Evidence) -> Judgement:
         )
         if trial is None:
             kept[name] = memory.get(name, {})
-            why = _unknown_slot(evidence)[1] if outcome.labelled else "no label has matured"
+            why = _unknown_slot(evidence, None)[1] if outcome.labelled else "no label has matured"
             message = f"the labels cannot be judged: {why}"
             findings.append(replace(head, verdict=Verdict.INCONCLUSIVE, reason=why, message=message))
             continue
@@ -496,9 +526,48 @@ def _memory(evidence: Evidence) -> Mapping[str, Any]:
     return memory if memory.get("reference") == evidence.reference.id else {}
 
 
-def _unknown_slot(evidence: Evidence) -> tuple[str, str]:
-    """Return reason and words for a statistic with which nothing in training can be compared."""
-    if not evidence.is_holiday:
+def _baseline(evidence: Evidence, memory: Mapping[str, Any]) -> Baseline | None:
+    """Return what the first windows of production were like; None where training has a time line of its own."""
+    if evidence.reference.timeline:
+        return None
+    channels = len(null_model(evidence.reference).statistics.items)
+    return Baseline.from_json(memory.get("baseline"), channels)
+
+
+def _null(evidence: Evidence, baseline: Baseline | None) -> NullModel:
+    """Return what is usual: by training's own time line, else by the first windows of production."""
+    null = null_model(evidence.reference, evidence.holidays, on_holiday=evidence.is_holiday)
+    return null if baseline is None else baseline.null_model(null)
+
+
+def _jump(finding: Finding, panel: Panel, j: int, deviation: Floats) -> Finding:
+    """Return a finding on what is far from training before anybody knows what is usual, or the given one."""
+    main = panel.main(j)
+    if main < 0 or not math.isfinite(deviation[main]):
+        return finding
+    statistic, off = panel.statistics[main], float(deviation[main])
+    limit = JUMP / 2 if statistic.kind is StatisticKind.SHARE else JUMP
+    if statistic.kind is StatisticKind.CATEGORY or abs(off) < limit:
+        return finding
+    return replace(
+        finding,
+        statistic=statistic.name,
+        verdict=Verdict.WARNING,
+        reason="",
+        message=f"{finding.subject}: {_what(statistic)} {_size(statistic, off)} training, a jump while calibrating",
+        effect=off,
+        threshold=limit,
+        threshold_source=ThresholdSource.DEFAULT,
+        direction=int(np.sign(off)),
+    )
+
+
+def _unknown_slot(evidence: Evidence, baseline: Baseline | None) -> tuple[str, str]:
+    """Return reason and words for a statistic with which nothing can be compared."""
+    if baseline is not None and not baseline.complete:
+        so_far = f"{baseline.windows} of {ENOUGH_WINDOWS} windows of production have been seen"
+        return "calibrating", f"training has no time line, and {so_far} that tell what is usual"
+    if not evidence.is_holiday or baseline is not None:
         return "not calibrated", TOO_FEW
     found = int(on_holidays(evidence.reference, evidence.holidays).sum())
     had = f"{found} windows on one" if found > 1 else "one window on one" if found else "none"
@@ -506,8 +575,12 @@ def _unknown_slot(evidence: Evidence) -> tuple[str, str]:
 
 
 def _details(evidence: Evidence) -> dict[str, Any]:
-    return ({"calibrating": True} if evidence.reference.calibrating else {}) | (
-        {"slot": "holiday"} if evidence.is_holiday else {}
+    counted = (evidence.memories.get("drift") or {}).get("baseline") or {}
+    rate = {name: counted[name] for name in ("judged", "flagged")} if counted.get("judged") else {}
+    return (
+        rate
+        | ({"calibrating": True} if evidence.reference.calibrating else {})
+        | ({"slot": "holiday"} if evidence.is_holiday else {})
     )
 
 
@@ -517,7 +590,9 @@ def _calibrating(evidence: Evidence) -> str:
     if not reference.calibrating:
         return holiday
     if not reference.timeline:
-        return f"{holiday}; calibrating: training has no time line"
+        counted = (evidence.memories.get("drift") or {}).get("baseline") or {}
+        achieved = f"; flagged so far: {counted['flagged']} of {counted['judged']}" if counted.get("judged") else ""
+        return f"; calibrating: training has no time line{achieved}"
     return f"{holiday}; calibrating: training has {len(reference.windows)} of {ENOUGH_WINDOWS} windows"
 
 

@@ -79,6 +79,8 @@ class Power:
 
     def run(self, evidence: Evidence) -> Judgement:
         """Judge features and score when a window closes, the residual when labels have matured."""
+        if not evidence.reference.timeline:
+            return Judgement()  # nobody knows yet what is usual
         memory = evidence.memories.get("power") or {}
         if memory.get("reference") != evidence.reference.id:
             memory = {}

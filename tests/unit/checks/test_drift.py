@@ -412,8 +412,8 @@ def test_a_short_training_says_so() -> None:
     finding = next(f for f in bad(judgement) if f.subject == "plain")
     assert "calibrating: training has 10 of 28 windows" in finding.message
     assert finding.details["calibrating"] is True
-    untimed = reference(days=10, has_time=False)
-    judgement = next(run(Drift(), "drift", range(56, 57), shifted("plain", 200.0), trained=untimed))[1]
+    rows = reference(days=10, has_time=False)
+    judgement = next(run(Drift(), "drift", range(56, 57), shifted("plain", 200.0), trained=rows))[1]
     assert any("no time line" in f.message for f in bad(judgement))
 
 
@@ -557,3 +557,36 @@ def test_a_holiday_says_nothing_to_the_slow_path_of_other_days() -> None:
     days = dict(run(Drift(), "drift", range(62, 64), trained=with_feasts(), holidays=dates(63)))
     before, after = (days[day].memory["features"]["detector"] for day in (62, 63))
     assert after["evidence"] == before["evidence"]
+
+
+def untimed(days: range, changes: Any = None, **more: Any) -> list[Judgement]:
+    """Return what is said where training's rows have no time."""
+    trained = reference(days=20, has_time=False)
+    return [judgement for _, judgement in run(Drift(), "drift", days, changes, trained=trained, **more)]
+
+
+def test_without_a_time_line_nothing_alarms_until_twenty_eight_windows_say_what_is_usual() -> None:
+    """Rows without a time show no natural variance: every day of weather would be flagged."""
+    days = untimed(range(56, 116))
+    for number, judgement in enumerate(days[:28]):
+        temp = next(f for f in judgement.findings if f.subject == "temp")
+        assert (temp.verdict, temp.reason) == (Verdict.INCONCLUSIVE, "calibrating")
+        assert f"{number} of 28 windows of production" in temp.message
+        assert not bad(judgement)
+    assert all(f.verdict is not Verdict.INCONCLUSIVE for f in days[28].findings if f.subject in ("temp", SCORE))
+    assert len([judgement for judgement in days[28:] if bad(judgement)]) <= 3
+
+
+def test_after_calibrating_a_shift_is_found_and_the_achieved_rate_is_told() -> None:
+    days = untimed(range(56, 95), {94: shifted("plain", 20.0)})
+    finding = next(f for f in bad(days[-1]) if f.subject == "plain")
+    assert finding.details["judged"] == 10
+    assert "calibrating: training has no time line; flagged so far:" in finding.message
+
+
+def test_a_jump_against_training_is_found_while_calibrating_and_never_becomes_usual() -> None:
+    days = untimed(range(56, 60), {57: shifted("plain", 60.0), 58: shifted("score", 0.5)})
+    assert [f.subject for f in bad(days[1])] == ["plain"]
+    assert "a jump while calibrating" in bad(days[1])[0].message
+    assert next(f.subject for f in bad(days[2])) == SCORE
+    assert [judgement.memory["baseline"]["windows"] for judgement in days] == [1, 1, 1, 2]
