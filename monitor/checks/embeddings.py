@@ -161,7 +161,7 @@ def _calibrations(reference: Reference, holidays: frozenset[str]) -> tuple[Calib
     """Return what the dimensions do when nothing is wrong, on ordinary days and on holidays."""
     pairs = [_values(profile) for profile in reference.profiles]
     theta, n = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-    if len(theta) < FEWEST_WINDOWS:
+    if len(theta) < FEWEST_WINDOWS or not reference.timeline:
         return None
     total = reference.total
     unit, shapes = [], []

@@ -121,7 +121,7 @@ def _values(profile: Profile) -> tuple[Floats, Floats]:
     Both are within the window: where its level lies is the business of single columns.
     """
     layout = profile.layout
-    n, r, a, square, product = profile.sums[layout.moments_at :].reshape(-1, MOMENTS).T
+    n, r, a, square, product = profile.sums[layout.moments_at : layout.embedded_at].reshape(-1, MOMENTS).T
     with np.errstate(invalid="ignore", divide="ignore"):
         theta = np.column_stack([square / n - (r / n) ** 2, product / n - r / n * a / n])
     return theta.ravel(), np.repeat(n, 2)
@@ -140,7 +140,7 @@ def _calibrations(reference: Reference, holidays: frozenset[str]) -> tuple[Calib
     """
     known = [_values(profile) for profile in reference.profiles]
     theta, n = np.array([pair[0] for pair in known]), np.array([pair[1] for pair in known])
-    if len(theta) < FEWEST_WINDOWS:
+    if len(theta) < FEWEST_WINDOWS or not reference.timeline:
         return None
     shapes = _shapes(reference.layout.relations)
     slots, seasons = training_slots(reference)
