@@ -23,8 +23,10 @@ COMMANDS = {
     "release": ["benchmarks.release"],
     "gate": ["benchmarks.release.flights"],
     "signal": ["benchmarks.signal"],
+    "advice": ["benchmarks.advice", "synthetic"],
+    **{f"case-{name}": ["benchmarks.cases", name] for name in ("electricity", "bank", "taxi", "occupancy")},
 }
-NEED_DATA = {"design", "resources"}
+NEED_DATA = {"design", "resources", "case-electricity", "case-bank", "case-taxi", "case-occupancy"}
 
 
 def main(names: list[str]) -> int:

@@ -31,6 +31,8 @@ from monitor.notification import Notification, Reason
 from monitor.proof import History, Prove
 from monitor.recommendation import Action, Occasion, Recommendation, RecommendationState
 from monitor.routing import Scene, notifications_for, share_threads
+from monitor.shortage import MEMORY as SHORTAGE
+from monitor.shortage import advise_on_labels
 from monitor.silence import Silence
 
 
@@ -56,6 +58,8 @@ class Rules:
     """What one retraining costs, all in all, in the model's currency."""
     max_age: timedelta | None = None
     """From which age of the newest training row retraining is advised without any other reason."""
+    matures_after: timedelta | None = None
+    """How long labels take; None where there is no outcome feed."""
     config: str = ""
     """What tells one configuration of the model from another: an episode goes on under a new one, and notes it."""
 
@@ -168,6 +172,17 @@ def decide(
     aged: Sequence[Recommendation] = ()
     if later is None and evidence.stage is Stage.INPUTS:
         aged = advise_by_age(evidence, list(recommendations.values()), occasion, rules.max_age)
+        estimates = judgements.get("estimated_performance")
+        short = advise_on_labels(
+            evidence,
+            () if estimates is None else estimates.findings,
+            list(alerts.values()),
+            list(recommendations.values()),
+            occasion,
+            rules.matures_after,
+        )
+        memories[SHORTAGE] = short.memory
+        aged = [*aged, *short.recommendations]
         recommendations |= {r.id: r for r in aged}
     scene = Scene(
         model=evidence.model,

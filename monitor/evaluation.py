@@ -226,6 +226,7 @@ def rules_of(installation: Installation, watched: Monitored, *, quiet: bool = Fa
         alerts=AlertRules(k=alerts.k, n=alerts.n, recover=alerts.recover, repeat=dict(alerts.repeat), quiet=quiet),
         retraining_cost=watched.section.retraining.cost,
         max_age=watched.section.retraining.max_age,
+        matures_after=None if watched.section.source.outcome is None else watched.section.source.outcome.matures_after,
         config=hashlib.sha256(f"{watched.config_hash} {alerts.k} {alerts.n} {alerts.recover}".encode()).hexdigest()[
             :16
         ],

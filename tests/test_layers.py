@@ -33,6 +33,7 @@ DECISIONS |= {"comparison", "advice", "proof", "trial", "expectation", "estimate
 DECISIONS |= {
     "stratum",
     "error_model",
+    "shortage",
     "candidate",
     "gate",
     "golden",

@@ -1,6 +1,6 @@
 """Precision and recall of RETRAIN and RECALIBRATE: ``python -m benchmarks.advice synthetic|NAME …``.
 
-``synthetic`` are 28 made-up streams; NAME is one of the real ones (electricity, bank, taxi, bike, occupancy), which
+``synthetic`` are 24 made-up streams; NAME is one of the real ones (electricity, bank, taxi, bike, occupancy), which
 need ``$MONITOR_DATA``. An oracle says after every seventh window what would have gained more than its cost in the next
 28: 2 % of the loss and two standard errors (``benchmarks.cases.oracle``). Advice is right where its own action did.
 A *spell* are three or more such evaluations in a row at which the champion also was surely worse than in training; it
