@@ -16,7 +16,18 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from monitor.config import Config
 from monitor.installation import load_config
@@ -56,6 +67,7 @@ ConfigOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+AnswerOption = Annotated[bool, typer.Option("--json", help="Print what was done as JSON, too.")]
 
 
 def config_path(given: Path | None) -> Path:
@@ -126,6 +138,44 @@ def show(
     for row in rows:
         table.add_row(*(visible(_cell(row[name])) for name in names))
     console().print(table, markup=False)
+
+
+def answer(document: Mapping[str, Any], *, wanted: bool) -> None:
+    """Print what a command did as one JSON object to standard output, if that is wanted; people read what it says."""
+    if wanted:
+        print(json.dumps(dict(document), default=plain, indent=2, ensure_ascii=sys.stdout.isatty()))
+
+
+def progress(unit: str) -> Progress:
+    """Return a bar on standard error with the rate in units and the time left; nothing where that is no terminal."""
+    terminal = console(error=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        Rate(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=terminal,
+        transient=True,
+        disable=not terminal.is_terminal,
+    )
+
+
+class Rate(ProgressColumn):
+    """How fast a task goes on, in units of its own."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        """Return the rate, such as ``3.2 runs/s``; a share of the whole is in percent."""
+        speed = task.finished_speed or task.speed
+        if speed is None:
+            return Text("")
+        return Text(f"{100 * speed:.3g} %/s" if self.unit == "%" else f"{speed:.3g} {self.unit}/s")
 
 
 def _cell(value: Any) -> str:

@@ -291,8 +291,12 @@ def guess_truth(
     truth = named(rest, TRUTH, fits)
     if truth is None and regression:
         truth = named(rest, "value|amount|price", fits)
+    why = "its name"
+    times = [column for column in rest if column.family in _TIMES]
+    yes_or_no = [column for column in rest if column.family is Family.BOOLEAN]
+    if truth is None and not regression and times and len(yes_or_no) == 1:
+        truth, why = yes_or_no[0], f"nothing else there says yes or no of a {id_column} at a time"
     if truth is None:
         return None
-    times = [column for column in rest if column.family in _TIMES]
     known = named(times, KNOWN, lambda _: True) or (times[0] if len(times) == 1 else None)
-    return Guess(column=truth.name, why=f"its name, and it is {truth.type}"), known.name if known else None
+    return Guess(column=truth.name, why=f"{why}, and it is {truth.type}"), known.name if known else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -65,6 +66,8 @@ def run_report(
         command = [sys.executable, "-m", "monitor.report", str(folder), str(target)]
         environment = inherited(os.environ, DO_NOT_TRACK="1", OMP_NUM_THREADS="1")
         code, said = _supervise(command, environment, stopping or threading.Event())
+        if code in (-signal.SIGTERM, -signal.SIGINT):  # as a terminal or a supervisor sends it to all of us
+            raise ReportStoppedError("it was stopped; ask for it again.")
         if code:
             last = (said.strip().splitlines() or [f"it ended with code {code}"])[-1]
             raise ReportError(plain(last.removeprefix("monitor.report.ReportError: "), 300))

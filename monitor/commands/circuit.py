@@ -11,7 +11,19 @@ import typer
 
 from monitor import switchboard
 from monitor.circuit import Circuit, CircuitState
-from monitor.command import CommandError, ConfigOption, ExitCode, Format, JsonOption, configuration, now, say, show
+from monitor.command import (
+    AnswerOption,
+    CommandError,
+    ConfigOption,
+    ExitCode,
+    Format,
+    JsonOption,
+    answer,
+    configuration,
+    now,
+    say,
+    show,
+)
 from monitor.duration import parse_duration
 from monitor.installation import Monitored, opened
 from monitor.intervention import change_circuit, fallback_cost
@@ -60,6 +72,7 @@ def open_(
     ] = None,
     by: ByOption = None,
     config: ConfigOption = None,
+    as_json: AnswerOption = False,
 ) -> None:
     """Take a model out of service: within a second the fallback answers everywhere."""
     at = now()
@@ -68,7 +81,7 @@ def open_(
     def change(held: Circuit, fallback: Mapping[str, Any], actor: str) -> Circuit:
         return held.opened(reason=reason, actor=actor, now=at, until=until, fallback=fallback)
 
-    _change(model, change, by=by, config=config)
+    _told(_change(model, change, by=by, config=config), as_json)
 
 
 @circuit.command()
@@ -78,15 +91,26 @@ def probe(
     reason: ReasonOption,
     by: ByOption = None,
     config: ConfigOption = None,
+    as_json: AnswerOption = False,
 ) -> None:
     """Let a model that is out of service answer a share of the requests."""
-    _change(model, lambda held, _, actor: held.probed(share, reason=reason, actor=actor), by=by, config=config)
+    changed = _change(
+        model, lambda held, _, actor: held.probed(share, reason=reason, actor=actor), by=by, config=config
+    )
+    _told(changed, as_json)
 
 
 @circuit.command()
-def close(model: ModelArgument, reason: ReasonOption, by: ByOption = None, config: ConfigOption = None) -> None:
+def close(
+    model: ModelArgument,
+    reason: ReasonOption,
+    by: ByOption = None,
+    config: ConfigOption = None,
+    as_json: AnswerOption = False,
+) -> None:
     """Let a model answer again."""
-    _change(model, lambda held, _, actor: held.closed(reason=reason, actor=actor), by=by, config=config)
+    changed = _change(model, lambda held, _, actor: held.closed(reason=reason, actor=actor), by=by, config=config)
+    _told(changed, as_json)
 
 
 def canary(
@@ -95,12 +119,18 @@ def canary(
     reason: Annotated[str | None, typer.Option("--reason", "-r", help="Why; it stays in the history.")] = None,
     by: ByOption = None,
     config: ConfigOption = None,
+    as_json: AnswerOption = False,
 ) -> None:
     """Set the share of requests that the canary answers."""
     changed = _change(
         model, lambda held, _, actor: held.shared(share, reason=reason, actor=actor), by=by, config=config, quiet=True
     )
     say(f"The canary of {changed.model} answers {changed.share or 0:.3g} of the requests.")
+    _told(changed, as_json)
+
+
+def _told(changed: Circuit, as_json: bool) -> None:
+    answer({name: getattr(changed, name) for name in COLUMNS}, wanted=as_json)
 
 
 def _change(model: str, change: Change, *, by: str | None, config: Any, quiet: bool = False) -> Circuit:

@@ -8,8 +8,19 @@ from typing import Annotated
 
 import typer
 
-from monitor.command import CommandError, ConfigOption, ExitCode, config_path, configuration, say
+from monitor.command import (
+    AnswerOption,
+    CommandError,
+    ConfigOption,
+    ExitCode,
+    answer,
+    config_path,
+    configuration,
+    console,
+    say,
+)
 from monitor.config import inactive_parts, json_schema, remarks
+from monitor.terminal import visible
 
 settings = typer.Typer(help="The configuration.", no_args_is_help=True)
 
@@ -21,13 +32,15 @@ def add_to(app: typer.Typer) -> None:
 
 
 @settings.command()
-def check(config: ConfigOption = None) -> None:
+def check(config: ConfigOption = None, as_json: AnswerOption = False) -> None:
     """Validate the configuration and say what is understood but not active."""
     loaded = configuration(config)
-    for remark in [*remarks(loaded), *inactive_parts(loaded)]:
+    said = [*remarks(loaded), *inactive_parts(loaded)]
+    for remark in said:
         say(remark)
     models = len(loaded.models)
     say(f"{loaded.path} is valid: {models} model{'s' * (models != 1)}, {len(loaded.channels)} channels.")
+    answer({"file": loaded.path, "models": models, "channels": len(loaded.channels), "remarks": said}, wanted=as_json)
 
 
 @settings.command()
@@ -42,6 +55,7 @@ def init(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; default as --config.")] = None,
     config: ConfigOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    as_json: AnswerOption = False,
 ) -> int:
     """Look at a table and write a configuration with every column typed; says what was guessed."""
     from monitor.initial import propose
@@ -53,10 +67,13 @@ def init(
     target = output or config_path(config)
     if target.exists() and not force:
         raise CommandError(f"{target} exists; name another file with --output or replace it with --force.")
-    proposal = propose(url, table)
+    with console(error=True).status(f"Looking at {visible(table)} …"):
+        proposal = propose(url, table)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(proposal.text, encoding="utf-8")
     for remark in (*proposal.guesses, *proposal.open_questions):
         say(remark)
     say(f"Wrote {target}. Next: `monitor config check`, then `monitor profile {proposal.model} --from FILE`.")
+    asked = {"guesses": proposal.guesses, "open_questions": proposal.open_questions}
+    answer({"file": target, "model": proposal.model, **asked}, wanted=as_json)
     return ExitCode.OK

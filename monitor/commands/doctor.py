@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -14,7 +14,19 @@ from monitor import breaker, outbox, schema, store
 from monitor.breakdown import trouble
 from monitor.check import Severity
 from monitor.clock import StoreClock
-from monitor.command import CommandError, ConfigOption, ExitCode, Format, JsonOption, configuration, now, say, show
+from monitor.command import (
+    CommandError,
+    ConfigOption,
+    ExitCode,
+    Format,
+    JsonOption,
+    answer,
+    configuration,
+    now,
+    progress,
+    say,
+    show,
+)
 from monitor.commands.run import stale_references
 from monitor.config import inactive_parts, remarks
 from monitor.connections import faults_of_roles, roles_of
@@ -41,6 +53,7 @@ def doctor(
         bool, typer.Option("--roles", help="Only print the SQL that makes the roles for this configuration.")
     ] = False,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> int:
     """Look for what people get wrong and say how to mend it; 0 when nothing was found, 1 otherwise."""
     loaded = configuration(config)
@@ -53,17 +66,20 @@ def doctor(
     for sentence in [*remarks(loaded), *inactive_parts(loaded)]:
         say(sentence)
     with opened(loaded) as installation:
-        problems = list(_problems(installation))
+        with progress("models") as bar:
+            task = bar.add_task("looking", total=max(len(installation.models), 1))
+            problems = list(_problems(installation, lambda: bar.advance(task)))
         if send_test:
             problems += asyncio.run(_test_channels(installation))
-    for problem in problems:
+    for problem in [] if as_json else problems:
         print(problem)
+    answer({"problems": problems}, wanted=as_json)
     if not problems:
         say(f"Nothing wrong found: store, {len(installation.models)} models, {len(installation.channels)} channels.")
     return ExitCode.WARNING if problems else ExitCode.OK
 
 
-def _problems(installation: Installation) -> Iterator[str]:
+def _problems(installation: Installation, advance: Callable[[], object]) -> Iterator[str]:
     found = schema.current(installation.url)
     if found != schema.head():
         yield f"The store's schema is at {found or 'nothing'}, not at {schema.head()}; run `monitor db upgrade`."
@@ -79,6 +95,7 @@ def _problems(installation: Installation) -> Iterator[str]:
                 yield f"{name}: there is no training profile; run `monitor profile {name} --from FILE`."
         if watched.section.source.outcome is None:
             yield f"{name}: no source.outcome, so wrong predictions go unseen; name the table of outcomes."
+        advance()
     for vitals in vitals_of(installation):
         try:
             vitals.sampler.sample(now())

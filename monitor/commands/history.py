@@ -14,11 +14,13 @@ import typer
 from monitor import approval, breaker, episode, history, silence
 from monitor.breakdown import trouble
 from monitor.command import (
+    AnswerOption,
     CommandError,
     ConfigOption,
     ExitCode,
     Format,
     JsonOption,
+    answer,
     configuration,
     moment,
     now,
@@ -142,6 +144,7 @@ def acknowledge(
     until: Annotated[str | None, typer.Option("--until", help="End, a date or time; default in 72 hours.")] = None,
     by: Annotated[str | None, typer.Option("--by", help="Who; default the current user.")] = None,
     config: ConfigOption = None,
+    as_json: AnswerOption = False,
 ) -> None:
     """Take an open alert on: until a time it is neither repeated nor escalated, unless it gets worse."""
     at = now()
@@ -163,6 +166,7 @@ def acknowledge(
         if not episode.acknowledge(conn, alert, by=person, at=at, until=end):
             raise CommandError(f"Alert {alert.key[:12]} is {alert.state}, so there is nothing to acknowledge.")
     say(f"{person} acknowledged {alert.title or alert.family} until {end.astimezone(UTC):%Y-%m-%d %H:%M} UTC.")
+    answer({"alert_key": alert.key, "episode": alert.episode, "by": person, "until": end}, wanted=as_json)
 
 
 @alerts.command("silence")
@@ -180,6 +184,7 @@ def silence_alerts(
     lasting: Annotated[str | None, typer.Option("--for", help="How long, such as 2h; at most 30d.")] = None,
     by: Annotated[str | None, typer.Option("--by", help="Who; default the current user.")] = None,
     config: ConfigOption = None,
+    as_json: AnswerOption = False,
 ) -> None:
     """Tell nobody of matching alerts until a time; they are judged, stored and shown all the same.
 
@@ -205,7 +210,9 @@ def silence_alerts(
             if name not in known:
                 raise CommandError(f"No model has a check {name}; known are {', '.join(sorted(known)) or 'none'}.")
         identity = episode.add_silence(conn, matchers=matchers, starts_at=start, ends_at=end, author=person, reason=why)
-    print(identity)
+    if not as_json:
+        print(identity)
+    answer({"silence_id": identity, "by": person, "until": end, "matchers": matchers}, wanted=as_json)
     say(f"{person} silenced {silence.wording(matchers)} until {end.astimezone(UTC):%Y-%m-%d %H:%M} UTC.")
 
 
@@ -230,6 +237,7 @@ def unsilence(
     identity: Annotated[str, typer.Argument(metavar="ID", help="Id of the silence.")],
     by: Annotated[str | None, typer.Option("--by", help="Who; default the current user.")] = None,
     config: ConfigOption = None,
+    as_json: AnswerOption = False,
 ) -> None:
     """End a silence early; what it kept back and is still open is told with its next window."""
     listing = '`monitor query "SELECT * FROM silence_history"` lists them'
@@ -242,6 +250,7 @@ def unsilence(
         if not episode.end_silence(conn, chosen, by=person, at=now()):
             raise CommandError(f"No silence {identity} is in force; {listing}.")
     say(f"{person} ended the silence {identity}.")
+    answer({"silence_id": chosen, "by": person}, wanted=as_json)
 
 
 @recommendations.callback()
@@ -268,7 +277,7 @@ def list_recommendations(
     show(rows if as_json else shown, form=_form(as_json), empty="no open recommendation")
 
 
-def _decide(identity: str, state: RecommendationState, by: str | None, config: Any) -> None:
+def _decide(identity: str, state: RecommendationState, by: str | None, config: Any, as_json: bool) -> None:
     try:
         chosen = UUID(identity)
     except ValueError as error:
@@ -282,6 +291,8 @@ def _decide(identity: str, state: RecommendationState, by: str | None, config: A
     say(f"{person} {state} {decided.advice.action} for {decided.advice.model}.")
     if decided.hook is not None:
         say(f"The daemon calls the webhook {decided.hook}; `monitor query` shows it in notification_history.")
+    facts = {"recommendation_id": chosen, "model": decided.advice.model, "action": decided.advice.action.value}
+    answer({**facts, "state": state.value, "by": person, "webhook": decided.hook}, wanted=as_json)
 
 
 @recommendations.command("approve")
@@ -289,9 +300,10 @@ def approve(
     identity: Annotated[str, typer.Argument(metavar="ID", help="Id of the recommendation.")],
     by: Annotated[str | None, typer.Option("--by", help="Who; default the current user.")] = None,
     config: ConfigOption = None,
+    as_json: AnswerOption = False,
 ) -> None:
     """Approve a recommendation."""
-    _decide(identity, RecommendationState.APPROVED, by, config)
+    _decide(identity, RecommendationState.APPROVED, by, config, as_json)
 
 
 @recommendations.command("dismiss")
@@ -299,6 +311,7 @@ def dismiss(
     identity: Annotated[str, typer.Argument(metavar="ID", help="Id of the recommendation.")],
     by: Annotated[str | None, typer.Option("--by", help="Who; default the current user.")] = None,
     config: ConfigOption = None,
+    as_json: AnswerOption = False,
 ) -> None:
     """Dismiss a recommendation."""
-    _decide(identity, RecommendationState.DISMISSED, by, config)
+    _decide(identity, RecommendationState.DISMISSED, by, config, as_json)

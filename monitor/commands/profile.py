@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from monitor.command import CommandError, ConfigOption, ExitCode, configuration, console, now, say
+from monitor.command import (
+    AnswerOption,
+    CommandError,
+    ConfigOption,
+    ExitCode,
+    answer,
+    configuration,
+    now,
+    progress,
+    say,
+)
 from monitor.installation import Installation, Monitored, opened, register
 from monitor.reference import ENOUGH_WINDOWS
 from monitor.sources.frame import FrameError
@@ -35,6 +44,7 @@ def profile(
     time_column: Annotated[str | None, typer.Option("--time-column", help="Default source.time.")] = None,
     importance: Annotated[Path | None, typer.Option("--importance", help="JSON or CSV: feature, importance.")] = None,
     config: ConfigOption = None,
+    as_json: AnswerOption = False,
 ) -> int:
     """Store a training profile: what production is compared with from now on."""
     if (source is None) == (query is None):
@@ -55,6 +65,10 @@ def profile(
         except FrameError as error:
             raise CommandError(f"No training profile for {model}: {error}") from error
         store_training(installation, watched, training, moment=now())
+    made = training.reference
+    facts = {"reference_id": made.id, "model": model, "version": made.version, "rows": made.rows}
+    counts = {"holdout_rows": made.holdout_rows, "features": len(made.features), "windows": len(made.windows)}
+    answer({**facts, **counts, "calibrating": made.calibrating, "remarks": training.remarks}, wanted=as_json)
     return ExitCode.OK
 
 
@@ -73,15 +87,8 @@ def train_model(
     from monitor.sources import frame
     from monitor.training import read_importance, train
 
-    moment, terminal = now(), console(error=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=terminal,
-        transient=True,
-        disable=not terminal.is_terminal,
-    ) as bar:
+    moment = now()
+    with progress("%") as bar:
         task = bar.add_task("reading rows", total=1.0)
         if source is not None:
             rows, name = frame.read_file(source), source.name

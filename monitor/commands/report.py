@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from monitor.check import Stage
-from monitor.command import CommandError, ConfigOption, ExitCode, configuration, console, now, say, span
+from monitor.command import (
+    AnswerOption,
+    CommandError,
+    ConfigOption,
+    ExitCode,
+    answer,
+    configuration,
+    console,
+    now,
+    say,
+    span,
+)
 from monitor.installation import opened
 from monitor.reading import wait_of
 from monitor.report import ReportError
@@ -27,6 +38,7 @@ def report(
     start: Annotated[str | None, typer.Option("--start", help="Begin; default the newest closed window.")] = None,
     end: Annotated[str | None, typer.Option("--end", help="End; default the end of the window of --start.")] = None,
     config: ConfigOption = None,
+    as_json: AnswerOption = False,
 ) -> int:
     """Write Evidently's report of a window against training."""
     at = now()
@@ -45,4 +57,6 @@ def report(
     for remark in remarks:
         say(remark)
     say(f"Wrote {output}.")
+    written = {"file": output, "model": model, "window_start": window.start, "window_end": window.end}
+    answer({**written, "remarks": remarks}, wanted=as_json)
     return ExitCode.OK

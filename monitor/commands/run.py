@@ -12,21 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from monitor import failpoint, history, journal, ledger, schema
 from monitor.check import Stage
 from monitor.command import (
+    AnswerOption,
     CommandError,
     ConfigOption,
     ExitCode,
     Format,
     JsonOption,
+    answer,
     await_signal,
     config_path,
     configuration,
-    console,
     now,
+    progress,
     say,
     show,
     span,
@@ -215,6 +216,7 @@ def backfill(
     until: Annotated[str, typer.Option("--until", help="Windows up to this date or time.")],
     notify: Annotated[bool, typer.Option("--notify", help="Send messages about old windows too.")] = False,
     config: ConfigOption = None,
+    as_json: AnswerOption = False,
 ) -> int:
     """Evaluate past windows; without --notify nobody is told, the history is all the same complete."""
     with opened(configuration(config)) as installation:
@@ -227,6 +229,7 @@ def backfill(
             raise CommandError(f"There is no closed window of {model} from {since} to {until}.")
         done = evaluate_windows(installation, watched, windows, kind="manual" if notify else "backfill")
     say(f"Evaluated {done} runs of {len(windows)} windows.")
+    answer({"model": model, "runs": done, "windows": len(windows)}, wanted=as_json)
     return ExitCode.OK
 
 
@@ -244,16 +247,7 @@ def evaluate_windows(installation: Installation, watched: Monitored, windows: li
         plan_anew(conn, watched, windows, kind=kind, now=at)
         ledger.retry_now(conn, watched.name)
         asked = len(ledger.unfinished(conn, watched.name, windows, now=at))
-    terminal = console(error=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=terminal,
-        transient=True,
-        disable=not terminal.is_terminal,
-    ) as bar:
+    with progress("runs") as bar:
         task = bar.add_task("evaluating", total=asked)
         while True:
             worked = worker.work(at, models=[watched.name])

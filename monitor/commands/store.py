@@ -8,7 +8,18 @@ import sqlalchemy as sa
 import typer
 
 from monitor import schema
-from monitor.command import CommandError, ConfigOption, ExitCode, Format, configuration, say, show
+from monitor.command import (
+    AnswerOption,
+    CommandError,
+    ConfigOption,
+    ExitCode,
+    Format,
+    JsonOption,
+    answer,
+    configuration,
+    say,
+    show,
+)
 from monitor.installation import opened
 
 database = typer.Typer(help="The monitor's own database.", no_args_is_help=True)
@@ -21,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 @database.command()
-def upgrade(config: ConfigOption = None) -> None:
+def upgrade(config: ConfigOption = None, as_json: AnswerOption = False) -> None:
     """Bring the schema to this version, with store.migrator_url where it is given."""
     settings = configuration(config)
     with opened(settings, upgrade=False) as installation:
@@ -32,14 +43,17 @@ def upgrade(config: ConfigOption = None) -> None:
         schema.upgrade(url)
         after = schema.current(url)
     say(f"The schema was at {before or 'nothing'} and is at {after}.")
+    answer({"before": before, "after": after}, wanted=as_json)
 
 
 @database.command()
-def current(config: ConfigOption = None) -> int:
+def current(config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Print the schema's revision; 1 where it is not the newest."""
     with opened(configuration(config), upgrade=False) as installation:
         revision = schema.current(installation.url)
-    print(revision or "none")
+    if not as_json:
+        print(revision or "none")
+    answer({"revision": revision, "newest": schema.head()}, wanted=as_json)
     if revision != schema.head():
         say(f"This version knows {schema.head()}; run `monitor db upgrade`.")
         return ExitCode.WARNING
@@ -47,10 +61,13 @@ def current(config: ConfigOption = None) -> int:
 
 
 @database.command()
-def url(config: ConfigOption = None) -> None:
+def url(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Print the address of the store, its password hidden."""
     with opened(configuration(config), upgrade=False) as installation:
-        print(sa.make_url(installation.url).render_as_string(hide_password=True))
+        shown = sa.make_url(installation.url).render_as_string(hide_password=True)
+    if not as_json:
+        print(shown)
+    answer({"url": shown}, wanted=as_json)
 
 
 def query(

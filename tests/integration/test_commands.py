@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,9 +18,13 @@ from typing import Any
 
 import psycopg
 import pytest
+import typer
+from rich.console import Console
+from rich.progress import Progress
 
-from monitor import breaker, outbox
+from monitor import breaker, cli, outbox
 from monitor.cli import run
+from monitor.command import progress
 from monitor.embedded import Database
 from tests.peers import notification
 from tests.watched import OUTCOME, ask, installed, label_rows, log_rows, train, write_config
@@ -249,3 +258,60 @@ def test_doctor_finds_what_is_wrong(watched: Shell) -> None:
     assert "has no index on at" in said.out
     watched.file.write_text(watched.file.read_text().replace("{calendar: day, timezone: UTC}", "1h"))
     assert "made for other windows than are configured (windows of 1h)" in watched("doctor").out
+
+
+ENDLESS = {"run", "demo", "config schema"}  # a daemon, a show, and what is JSON anyway
+
+
+def commands(group: Any, path: str = "") -> Iterator[tuple[str, set[str]]]:
+    """Every command with its options."""
+    for name, command in getattr(group, "commands", {}).items():
+        here = f"{path} {name}".strip()
+        if not hasattr(command, "commands") or command.invoke_without_command:
+            yield here, {option for parameter in command.params for option in parameter.opts}
+        yield from commands(command, here)
+
+
+def test_every_command_that_ends_answers_in_json_if_asked() -> None:
+    cli._load_commands()
+    found = dict(commands(typer.main.get_command(cli.app)))
+    assert len(found) > 25
+    assert {name for name, options in found.items() if not options & {"--json", "--format"}} == ENDLESS
+
+
+def test_what_a_command_did_is_one_json_object_and_the_sentence_stays_for_people(watched: Shell) -> None:
+    answered = watched.json
+    assert any("has no index on at" in problem for problem in answered("doctor")["problems"])
+    assert answered("config", "check")["models"] == 1
+    assert answered("db", "upgrade")["before"] == answered("db", "current")["newest"]
+    assert "***" in answered("db", "url")["url"] or "@" in answered("db", "url")["url"]
+    silenced = answered("alerts", "silence", "--match", "model=m", "--for", "1h", "--reason", "it moves", "--by", "ada")
+    assert (silenced["by"], silenced["matchers"]) == ("ada", {"model": ["m"]})
+    assert answered("alerts", "unsilence", silenced["silence_id"], "--by", "bob")["by"] == "bob"
+    opened = watched("circuit", "open", "m", "--reason", "°C", "--by", "ada", "--json")
+    assert json.loads(opened.out)["state"] == "open"
+    assert "does not answer" in opened.err
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    def completed(words: str) -> set[str]:
+        asked = {"_MONITOR_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        done = subprocess.run(
+            [sys.executable, "-m", "monitor"], env={**os.environ, **asked}, capture_output=True, text=True, check=False
+        )
+        return set(done.stdout.split())
+
+    assert completed("monitor ba") == {"backfill"}
+    assert {"ack", "silence", "unsilence"} <= completed("monitor alerts ")
+    assert "--since" in completed("monitor backfill m --si")
+
+
+def test_progress_tells_rate_and_time_left() -> None:
+    shown, clock = io.StringIO(), iter(range(1000))
+    console = Console(file=shown, width=120)
+    bar = Progress(*progress("runs").columns, console=console, get_time=lambda: float(next(clock)))
+    task = bar.add_task("evaluating", total=10)
+    for _ in range(4):
+        bar.advance(task)
+    console.print(bar.make_tasks_table(bar.tasks))
+    assert re.search(r"evaluating .* 40% .* runs/s .* left +\d:\d\d:\d\d", shown.getvalue())

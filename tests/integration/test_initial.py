@@ -204,3 +204,17 @@ def test_an_unknown_table_is_refused_with_the_nearest_name(conn: Connection, nam
             describe_table(conn, name)
     if "pred" in name:
         assert 'did you mean "serving.predictions"?' in str(caught.value)
+
+
+def test_the_only_yes_or_no_about_an_id_is_proposed_as_its_outcome(conn: Connection, tmp_path: Path) -> None:
+    statements = """
+        CREATE TABLE loans (request_id bigint PRIMARY KEY, at timestamptz, income float8, p_default float8);
+        INSERT INTO loans SELECT i, now() - i * interval '1 hour', i, 0.3 FROM generate_series(1, 100) i;
+        CREATE TABLE repayments (request_id bigint, defaulted boolean, decided_at timestamptz);
+        INSERT INTO repayments SELECT request_id, request_id % 3 = 0, at FROM loans
+    """
+    proposal, config = proposed(conn, statements, "loans", tmp_path)
+    outcome = config.models["loans"].source.outcome
+    assert outcome is not None
+    assert (outcome.table, outcome.label, outcome.time) == ("public.repayments", "defaulted", "decided_at")
+    assert any("nothing else there says yes or no of a request_id" in guess for guess in proposal.guesses)

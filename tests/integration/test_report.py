@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sys
 import threading
@@ -216,6 +217,27 @@ def test_a_report_is_given_up_when_the_process_ends(tmp_path: Path) -> None:
             stopping=stopping,
         )
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_a_report_that_a_signal_to_all_of_us_ends_is_made_another_time(
+    signal_number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.linspace(0, 1, ROWS)
+    columns: dict[str, Values] = {"x": numbers(x)}
+    struck = tmp_path / "python"  # in place of the interpreter: a child that the terminal's Ctrl-C reaches as well
+    struck.write_text(f"#!/bin/sh\nkill -{int(signal_number)} $$\n")
+    struck.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(struck))
+    with pytest.raises(ReportStoppedError):
+        run_report(
+            reference_of(columns, Task.BINARY, x, (x > 0.5).astype(float)),
+            parquet({"x": x}),
+            batch(columns),
+            section(),
+            tmp_path / "report.html",
+            title="struck",
+        )
 
 
 def test_the_side_of_the_daemon_loads_neither_pandas_nor_evidently() -> None:
