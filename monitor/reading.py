@@ -66,11 +66,13 @@ def read_rows(
     stage: Stage,
     *,
     now: datetime,
+    everywhere: bool = False,
 ) -> Rows:
     """Return the profile of a window and the tiles that were built for it.
 
-    In one snapshot the logs say what all tiles look like that are not settled; rows are transferred of those alone
-    that are not stored like that. Raises SourceError when the logs cannot be read.
+    In one snapshot the logs say what all tiles look like that are not settled (or all of them, where a person asked for
+    it or ``everywhere`` does); rows are transferred of those alone that are not stored like that. Raises SourceError
+    when the logs cannot be read.
     """
     source, window = installation.source(watched.name), run.window
     pieces, counted = watched.spec.tiles(window), counting(watched.spec, window)
@@ -85,7 +87,7 @@ def read_rows(
     key = tile_key(watched, reference, stage)
     before = load(installation, key, window, bodies=False)
     pieces = fitted(pieces, (tile.window for tile in before))
-    known = known_tiles(before, anew=run.kind in ASKED)
+    known = known_tiles(before, anew=everywhere or run.kind in ASKED)
     due = wait_of(watched, stage)
     if stage is Stage.INPUTS:
         layout = reference.layout
@@ -160,8 +162,9 @@ def read_in_parts(
             store.save_tiles(conn, [stored(tile) for tile in part.tiles])
         reach(Failpoint.TILE_STORED)
         transferred, again = transferred + part.transferred, again + part.again
-    # Whoever asked for every row to be looked at again has got that by now.
-    rows = read_rows(installation, watched, reference, replace(run, kind=LATE), stage, now=now)
+    # Whoever asked for every row to be looked at again has got that by now. When the last row was and which rows have
+    # no id is said by a look at all tiles, and those of long ago are settled as soon as they are built.
+    rows = read_rows(installation, watched, reference, replace(run, kind=LATE), stage, now=now, everywhere=True)
     return replace(rows, transferred=rows.transferred + transferred, again=rows.again + again)
 
 
