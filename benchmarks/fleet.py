@@ -9,6 +9,7 @@ took at most. The first hour is told apart: in it each process computes what it 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import resource
 import statistics
@@ -101,6 +102,18 @@ def live(file: Path, url: str, hours: int, done: multiprocessing.Queue[tuple[lis
     done.put((windows, whole, (whole - first) / max(later, 1), peak))
 
 
+def server_time(server: embedded.EmbeddedPostgres) -> float:
+    """Return the seconds of processor that Postgres took so far, in all its processes."""
+    postmaster = psutil.Process(int((server.data_dir / "postgres" / "postmaster.pid").read_text().split()[0]))
+    own = postmaster.cpu_times()
+    spent = own.user + own.system + own.children_user + own.children_system
+    for child in postmaster.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            spent += times.user + times.system
+    return spent
+
+
 def main(models: int, hours: int, processes: int) -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as folder, embedded.start(Path(folder) / "postgres") as server:
@@ -118,11 +131,12 @@ def main(models: int, hours: int, processes: int) -> None:
         context = multiprocessing.get_context("spawn")
         done: multiprocessing.Queue[tuple[list[int], float, float, float]] = context.Queue()
         started = [context.Process(target=live, args=(file, server.url, hours, done)) for _ in range(processes)]
-        began = time.perf_counter()
+        began, before = time.perf_counter(), server_time(server)
         for process in started:
             process.start()
         told = [done.get() for _ in started]
         seconds = time.perf_counter() - began
+        serving = server_time(server) - before
         for process in started:
             process.join()
         with psycopg.connect(server.dsn) as conn:
@@ -133,7 +147,7 @@ def main(models: int, hours: int, processes: int) -> None:
             slowest, usual = conn.execute(
                 "SELECT max(seconds), percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FROM monitor.run"
             ).fetchone() or (0, 0)
-            first, *later = (
+            first, *others = (
                 float(took)
                 for (took,) in conn.execute(
                     "SELECT extract(epoch FROM max(finished_at) - min(started_at)) FROM monitor.run"
@@ -143,15 +157,23 @@ def main(models: int, hours: int, processes: int) -> None:
         load = psutil.getloadavg()[0]
         print(f"{models} models × {hours} hourly windows of {rows / max(runs, 1):,.0f} rows, {processes} processes")
         print(f"load {load:.1f}: {runs:,} windows in {seconds:,.0f} s, {owed} not done")
-        print(f"a window takes {usual:.2f} s, the slowest {slowest:.2f} s; the longest hour {max(first, *later):.0f} s")
+        print(
+            f"a window takes {usual:.2f} s, the slowest {slowest:.2f} s; the longest hour {max(first, *others):.0f} s"
+        )
         for number, (windows, cpu, later, peak) in enumerate(told, 1):
             print(
                 f"process {number}: {sum(windows):,} windows, {cpu:,.0f} s of processor, "
                 f"{1000 * later:.0f} ms a window after the first hour, {peak:.0f} MB at most"
             )
-        if (models, hours) != (500, 24) and later:
-            day = 500 / models * (first + 23 * statistics.median(later))
+        busy = sum(cpu for _, cpu, _, _ in told) + serving
+        print(f"all processes and Postgres: {busy:,.0f} s of processor")
+        if (models, hours) != (500, 24) and others:
+            day = 500 / models * (first + 23 * statistics.median(others))
             print(f"extrapolated, a first hour and 23 later ones of 500 models take {day / 60:.1f} minutes")
+            again = sum(each * sum(done[1:]) for done, _, each, _ in told)
+            learning = (sum(cpu for _, cpu, _, _ in told) - again) / sum(done[0] for done, _, _, _ in told)
+            work = 500 * (learning + 23 * again / sum(sum(done[1:]) for done, _, _, _ in told) + 24 * serving / runs)
+            print(f"and {work / 60:.1f} minutes of processor, half as long on two that do nothing else")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ from monitor.heavy import refuse_heavy
 from monitor.reference import with_score
 from monitor.source import NumericValues
 from monitor.sources.postgres import PostgresSource
-from monitor.tile import TileKey, TilePart, build_inputs
+from monitor.tile import TileKey, TilePart, build_inputs, merge_inputs
 
 NOW = START + timedelta(days=1)
+LENGTHS = (1, 24, 168, 720)  # hours, each a tile
 KEY = TileKey(model="m", part=TilePart.INPUTS, reference_id="r")
 
 
@@ -56,6 +57,18 @@ def ours(source: PostgresSource, table: LogTable, layout: Layout) -> int:
     with source.read_inputs(table.window, table.tiles, layout, now=NOW) as read:
         _, profile = build_inputs(read, layout, KEY)
     return profile.rows
+
+
+def merging(source: PostgresSource, table: LogTable, layout: Layout) -> dict[int, float]:
+    """Return the seconds to merge the stored tiles of a window, by its length in hours."""
+    with source.read_inputs(table.window, table.tiles, layout, now=NOW) as read:
+        tiles, _ = build_inputs(read, layout, KEY)
+    found = {}
+    for hours in LENGTHS:
+        began = time.perf_counter()
+        merge_inputs(layout, (tiles * hours)[:hours])
+        found[hours] = time.perf_counter() - began
+    return found
 
 
 def measure(server: psutil.Process, work: Callable[[], Any]) -> dict[str, float]:
@@ -92,7 +105,12 @@ def main(url: str, rows: str, columns: str, keyed: str, repeat: str) -> None:
             }
             for _ in range(int(repeat))
         ]
-        print(json.dumps({"imports": imports, "peak": peak, "pairs": pairs, "bytes": copy(url, table)}))
+        lengths = merging(source, table, layout)
+        print(
+            json.dumps(
+                {"lengths": lengths, "imports": imports, "peak": peak, "pairs": pairs, "bytes": copy(url, table)}
+            )
+        )
 
 
 if __name__ == "__main__":
