@@ -6,6 +6,7 @@ the memory, frozen columns included; the pairs follow, so nothing is imported or
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -75,7 +76,11 @@ def measure(server: psutil.Process, work: Callable[[], Any]) -> dict[str, float]
     """Return seconds, and the processor seconds of the server and of this process."""
 
     def of_server() -> float:
-        return sum(sum(one.cpu_times()[:4]) for one in (server, *server.children(recursive=True)))
+        spent = 0.0
+        for one in (*server.children(recursive=True), server):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended; the server counts it by now
+                spent += sum(one.cpu_times()[:4])
+        return spent
 
     before, own, began = of_server(), time.process_time(), time.perf_counter()
     work()
