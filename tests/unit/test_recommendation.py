@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
+import numpy as np
 import pytest
 
+from monitor.advice import registration_notes
 from monitor.alert import Alert, AlertState
 from monitor.check import Cause, Severity, checks
 from monitor.decision import Rules
@@ -12,7 +15,7 @@ from monitor.notification import Reason
 from monitor.proof import Adjustment, Gain, Proof, ProofRequest, adjust, skill_sums
 from monitor.rationale import choose
 from monitor.recommendation import Action, Recommendation, RecommendationState
-from tests.unit.outcomes import COSTS, TRAINED, Change, Daemon, late, outcome, shuffled, unlabelled, window
+from tests.unit.outcomes import COSTS, TRAINED, Change, Daemon, late, outcome, reference, shuffled, unlabelled, window
 
 
 class Prover:
@@ -54,6 +57,18 @@ def test_a_good_model_gets_no_advice() -> None:
     run(service, 90)
     assert model_advice(service) == []
     assert prover.asked == []
+
+
+def test_a_model_without_proven_skill_on_unseen_time_is_registered_with_a_note() -> None:
+    """Scores that tell nothing of the labels are worse than a constant answer."""
+    rng = np.random.default_rng(1)
+    honest = reference()
+    luckless = [outcome(day, lambda score, label, _: (score, rng.permutation(label))) for day in range(TRAINED)]
+    assert registration_notes(honest) == []
+    (note,) = registration_notes(replace(honest, outcomes=tuple(luckless)))
+    assert note.startswith("no proven skill on unseen time")
+    (none,) = registration_notes(replace(honest, outcomes=()))
+    assert "no honest predictions" in none
 
 
 def test_one_bad_week_is_no_reason_to_retrain() -> None:
