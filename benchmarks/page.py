@@ -1,7 +1,8 @@
 """How long the page of a large model takes: ``python -m benchmarks.page [FEATURES] [WINDOWS]``.
 
-Stores judgements of 200 features in 90 windows (unless told otherwise) in a real Postgres, asks a real server for the
-model's page over HTTP, and prints the median and the slowest of twenty answers, and the page's size.
+Stores judgements of 200 features in 90 windows (unless told otherwise) and a sample of memory a minute in a real
+Postgres, asks a real server for the model's page over HTTP, and prints the median and the slowest of twenty answers,
+and the page's size.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import sqlalchemy as sa
@@ -49,6 +51,13 @@ def fill(engine: sa.Engine, features: int, windows: int) -> None:
             assert run.token is not None
             record.save_column_statistics(conn, run, [judgement(f, number) for f in range(features)])
             ledger.finish(conn, run.run_id, run.token, rows_read=10_000, seconds=1.0)
+            store.save_resource_samples(conn, [sample(cut[number].start, minute) for minute in range(24 * 60)])
+
+
+def sample(start: datetime, minute: int) -> dict[str, Any]:
+    """Return a sample of the serving process, of which there is one a minute."""
+    at = start + timedelta(minutes=minute)
+    return {"model": "m", "process": "serve", "sampled_at": at, "rss_bytes": 400_000_000 + 1000 * minute}
 
 
 def judgement(feature: int, window: int) -> ColumnStatistics:

@@ -57,11 +57,12 @@ def handlers(installation: Installation, engine: sa.Engine) -> list[HTTPRouteHan
         with engine.connect() as conn:
             status = standing(conn, model)
             runs = last_windows(conn, model)
-            found = pictures(conn, model, runs, [label(model, r["window_start"], r["window_end"]) for r in runs])
+            processes = [row for row in latest.processes(conn) if row["model"] == model]
+            names = [label(model, run["window_start"], run["window_end"]) for run in runs]
+            found = pictures(conn, model, runs, names, [row["process"] for row in processes])
             still: dict[str, Any] = {"model": model, "state": ["firing", "recovering"], "limit": 50}
             alerts = history.rows_of(conn, "alert_history", **still)
             advice = history.rows_of(conn, "recommendation_history", model=model, limit=5)
-            processes = [row for row in latest.processes(conn) if row["model"] == model]
         asked = {
             "status": history.sql_of("model_status", model=model),
             "alerts": history.sql_of("alert_history", **still),
@@ -135,8 +136,13 @@ def handlers(installation: Installation, engine: sa.Engine) -> list[HTTPRouteHan
     return cast(list[HTTPRouteHandler], [overview, feature, runs])
 
 
-def pictures(conn: sa.Connection, model: str, runs: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
-    """Return what the page of a model draws of its windows, which are named by ``names``, the newest last."""
+def pictures(
+    conn: sa.Connection, model: str, runs: Sequence[Row], names: Sequence[str], processes: Sequence[str]
+) -> dict[str, Any]:
+    """Return what the page of a model draws of its windows, which are named by ``names``, the newest last.
+
+    ``processes`` are the names of those that serve it.
+    """
     if not runs:
         return {"charts": [], "map": "", "worst": [], "left_out": 0, "map_asked": ""}
     since = runs[0]["window_start"]
@@ -149,6 +155,9 @@ def pictures(conn: sa.Connection, model: str, runs: Sequence[Row], names: Sequen
         for name in ranked[:MOST_FEATURES]
     ]
     volume = Line(name="rows", values=[run["rows_read"] for run in runs])
+    used = {row["window_start"]: row["memory_mb"] for row in timeline.memory(conn, model, processes, since=since)}
+    memory = Line(name="memory", values=[used.get(run["window_start"]) for run in runs])
+    most = "Memory of the serving process at the end of each window (MB)"
     return {
         "map": heat_map(f"Shifts of {len(rows)} columns in {len(runs)} windows", rows, names, marks) if rows else "",
         "worst": [(name, place, newest(by_column[name])) for name, place, _ in rows[:10]],
@@ -163,6 +172,11 @@ def pictures(conn: sa.Connection, model: str, runs: Sequence[Row], names: Sequen
                 "Rows of each window",
                 line_chart("Rows of each window", [volume], names, marks=marks),
                 timeline.sql_of("runs", model=model, most=WINDOWS, until=None),
+            ),
+            (
+                most,
+                line_chart(most, [memory], names, marks=marks) if used else "",
+                timeline.sql_of("memory", model=model, processes=list(processes), since=since),
             ),
         ],
     }

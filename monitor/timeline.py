@@ -43,6 +43,23 @@ PERFORMANCE = """
     ORDER BY metric, basis, window_start
 """
 
+MEMORY = """
+    SELECT r.window_start, max(s.rss_bytes) / 1e6::float8 AS memory_mb
+    FROM monitor.run_history AS r
+    CROSS JOIN unnest(%(processes)s::text[]) AS p (process)
+    CROSS JOIN LATERAL (
+        SELECT s.rss_bytes
+        FROM monitor.resource_history AS s
+        WHERE s.model = %(model)s AND s.process = p.process
+            AND s.sampled_at >= r.window_start AND s.sampled_at < r.window_end
+        ORDER BY s.sampled_at DESC
+        LIMIT 1
+    ) AS s
+    WHERE r.model = %(model)s AND r.role = 'champion' AND r.window_start >= %(since)s
+    GROUP BY r.window_start
+    ORDER BY r.window_start
+"""
+
 MARKS = """
     SELECT active_from AS at, 'training profile' AS kind, coalesce(model_version, left(reference_id, 12)) AS what
     FROM monitor.reference_history
@@ -102,6 +119,11 @@ def performance(conn: sa.Connection, model: str, *, since: datetime) -> Rows:
     return _ask(conn, PERFORMANCE, model=model, since=since)
 
 
+def memory(conn: sa.Connection, model: str, processes: Sequence[str], *, since: datetime) -> Rows:
+    """Memory at the end of each window from ``since`` on that has a sample, in MB; of several processes the largest."""
+    return _ask(conn, MEMORY, model=model, processes=list(processes), since=since)
+
+
 def marks(conn: sa.Connection, model: str, *, since: datetime) -> Rows:
     """What happened since: training profiles put in force, and beginnings of what alerts told of: at, kind, what."""
     return _ask(conn, MARKS, model=model, since=since)
@@ -121,6 +143,7 @@ STATEMENTS = {
     "runs": RUNS,
     "effects": EFFECTS,
     "performance": PERFORMANCE,
+    "memory": MEMORY,
     "marks": MARKS,
     "profile": PROFILE,
     "windows": WINDOWS,

@@ -69,6 +69,7 @@ def installed(folder: Path, database: Database, *, more: str = "") -> Iterator[I
             store.save_reference(conn, model=model, body=reference, active_from=FIRST, rows=2400)
             for day in range(DAYS):
                 judge(conn, model, day)
+        store.save_resource_samples(conn, [sample(day) for day in range(DAYS)])
         episode.save_alerts(conn, [broken_input(), worse_outcome()], at=window(11).end)
         episode.save_recommendation(conn, advice())
         circuit = switchboard.hold_circuit(conn, MODEL)
@@ -82,6 +83,12 @@ def installed(folder: Path, database: Database, *, more: str = "") -> Iterator[I
 def window(day: int) -> Window:
     """The window of a day, counted from 0."""
     return Window(start=FIRST + day * DAY, end=FIRST + (day + 1) * DAY)
+
+
+def sample(day: int) -> dict[str, Any]:
+    """A sample of the serving process at the noon of a day, which takes a little more each."""
+    at = window(day).start + DAY / 2
+    return {"model": MODEL, "process": "serve", "sampled_at": at, "rss_bytes": 400_000_000 + day * 9_000_000}
 
 
 def log(conn: sa.Connection) -> None:
