@@ -19,7 +19,7 @@ from monitor.logtable import SourceSection
 from monitor.outcome import Task
 from monitor.source import plain_values
 from monitor.sources.arrow import Decoding
-from monitor.sources.frame import batch_of, chosen, labels, numbers_of
+from monitor.sources.frame import base_of, batch_of, chosen, labels, numbers_of
 from monitor.window import Window
 
 
@@ -45,8 +45,10 @@ def foresee(
     rows = source.sample([recent], check.rows, evidence.has_outcomes, now=now)
     if rows.rows < FEWEST:
         return None
-    times = [name for name, decoding in source.features().items() if decoding is Decoding.AGE]
-    decodings = {name: one for name, one in source.features().items() if one is not Decoding.AGE}
+    features = source.features()
+    times = [name for name, decoding in features.items() if decoding is Decoding.AGE]
+    known = {name for name in features if base_of(name, table.column_names)}  # a feature may be younger than training
+    decodings = {name: features[name] for name in features if name in known and name not in times}
     training = batch_of(table, chosen(table, decodings), time=np.zeros(table.num_rows, np.int64))
     label = _label(table, section)
     production = {name: plain_values(values) for name, values in rows.columns.items()}

@@ -32,7 +32,7 @@ models:
     active: {{from: 2026-03-01}}
     source:
       builtin: true
-      features: {{x: numeric, z: numeric, late_code: numeric}}
+      features: {{x: numeric, z: numeric, late_code: numeric{more}}}
       raw: {raw}
       prediction: {prediction}
       outcome: {{label: label, matures_after: 1h}}
@@ -65,6 +65,7 @@ def made(tmp_path: Path, database: Database) -> Iterator[Made]:
             again: bool = False,
             raw: str = "{}",
             classes: bool = False,
+            more: str = "",
         ) -> Installation:
             file = tmp_path / "monitor.yaml"
             url = stack.enter_context(scoring(behaviour))
@@ -81,6 +82,7 @@ def made(tmp_path: Path, database: Database) -> Iterator[Made]:
                     checks=checks,
                     release=other,
                     raw=raw,
+                    more=more,
                     prediction=CLASSES if classes else "{score: score, threshold: 0.5}",
                 )
             )
@@ -344,3 +346,16 @@ def test_a_column_that_told_the_class_in_training_alone_is_named(made: Made) -> 
     day(installation, 8)
     ((subject, _, verdict, _),) = findings(installation, "leakage")
     assert (subject, verdict) == ("late_code: fallen", "critical")
+
+
+def test_a_time_that_lies_after_the_prediction_and_a_column_that_is_empty_are_named(made: Made) -> None:
+    installation = made(checks=ALONE, more=", closed_at: {column: logged_at, type: timestamp}, new: numeric")
+    run(
+        installation,
+        "UPDATE monitor.prediction_log SET features = features || jsonb_build_object('z', NULL), logged_at ="
+        " occurred_at + CASE WHEN CAST(request_id AS int) % 4 = 0 THEN 1 ELSE -1 END * interval '1 hour'",
+    )
+    day(installation, 8)
+    found = {row[0]: row[3] for row in findings(installation, "leakage")}
+    assert found["closed_at: later"].startswith("closed_at lies after the prediction in 2")
+    assert found["z: empty"] == "z is empty in production and not in training"
