@@ -86,6 +86,16 @@ def silence(conn: sa.Connection, key: str, length: Length, *, by: str, reason: s
     return alert
 
 
+def decide(
+    conn: sa.Connection, installation: Installation, identity: UUID, verdict: Verdict, *, by: str, at: datetime
+) -> approval.Decided:
+    """Approve or dismiss a recommendation; raises an error with a sentence where that cannot be."""
+    try:
+        return approval.decide(conn, installation, identity, verdict.state, by=by, at=at)
+    except approval.DecisionError as error:
+        raise HTTPException(str(error), status_code=409 if error.known else 404) from error
+
+
 def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], datetime]) -> list[HTTPRouteHandler]:
     """Return the handlers that change something; none where there are no tokens."""
     if installation.config.web.tokens is None:
@@ -145,15 +155,9 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
             alert = silence(conn, key, length, by=operator(request), reason=data.get("reason", ""), at=clock())
         return Redirect(f"/alerts/{quote(alert.key)}", status_code=303)
 
-    def decide_on(conn: sa.Connection, identity: UUID, verdict: Verdict, *, by: str, at: datetime) -> approval.Decided:
-        try:
-            return approval.decide(conn, installation, identity, verdict.state, by=by, at=at)
-        except approval.DecisionError as error:
-            raise HTTPException(str(error), status_code=409 if error.known else 404) from error
-
     def decided(request: Asked, identity: UUID, verdict: Verdict) -> approval.Decided:
         with engine.begin() as conn:
-            return decide_on(conn, identity, verdict, by=operator(request), at=clock())
+            return decide(conn, installation, identity, verdict, by=operator(request), at=clock())
 
     def carry_out(conn: sa.Connection, link: Confirmation, *, by: str, at: datetime) -> None:
         match link.deed:
@@ -163,7 +167,8 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
                 why = "by a link in a message"
                 silence(conn, str(link.subject["alert_key"]), Length.DAY, by=by, reason=why, at=at)
             case Deed.APPROVE | Deed.DISMISS:
-                decide_on(conn, UUID(str(link.subject["recommendation_id"])), Verdict(link.deed.value), by=by, at=at)
+                identity, verdict = UUID(str(link.subject["recommendation_id"])), Verdict(link.deed.value)
+                decide(conn, installation, identity, verdict, by=by, at=at)
 
     @post(
         "/recommendations/{identity:uuid}/{verdict:str}",
@@ -172,7 +177,7 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
         include_in_schema=False,
         status_code=303,
     )
-    def decide(request: Asked, identity: FromPath[UUID], verdict: FromPath[Verdict]) -> Redirect:
+    def decide_on_page(request: Asked, identity: FromPath[UUID], verdict: FromPath[Verdict]) -> Redirect:
         found = decided(request, identity, verdict)
         return Redirect(f"/models/{quote(found.advice.model, safe='')}", status_code=303)
 
@@ -192,10 +197,7 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
     @get("/confirm/{token:str}", opt=OPEN, sync_to_thread=True, include_in_schema=False)
     def ask(token: FromPath[str]) -> Template:
         with engine.connect() as conn:
-            link = look(conn, token)
-        return Template(
-            "confirm.html", context={"deed": link.deed, "subject": link.subject, "token": token, "done": ""}
-        )
+            return asked(look(conn, token), token)
 
     # Litestar wraps a handler in a thread twice where GET and POST of one path both ask for it: hence the longer path.
     @post("/confirm/{token:str}/do", opt=OPEN, sync_to_thread=True, include_in_schema=False, status_code=200)
@@ -210,8 +212,6 @@ def handlers(installation: Installation, engine: sa.Engine, clock: Callable[[], 
             if not confirmation.use(conn, token, by=by, now=at):
                 raise HTTPException("This link was used at this very moment by somebody else.", status_code=410)
             carry_out(conn, link, by=by, at=at)
-        return Template(
-            "confirm.html", context={"deed": link.deed, "subject": link.subject, "token": token, "done": by}
-        )
+        return asked(link, token, done=by)
 
-    return [take_on, take_on_by_program, quiet, decide, decide_by_program, ask, confirm]
+    return [take_on, take_on_by_program, quiet, decide_on_page, decide_by_program, ask, confirm]

@@ -133,6 +133,8 @@ class _Gate:
             found += self._compared(rows, before, said)
             if self.label is None and self.watched.section.source.attributes:
                 skipped.append("slices and fairness; give --label")
+            elif "fairness" in self.watched.checks and self.task is not Task.BINARY:
+                skipped.append("fairness; rates of groups are compared with two classes alone")
         else:
             skipped.append("regression; give --champion")
         if train is not None and self.label is not None:
