@@ -135,7 +135,7 @@ def over_http(server: EmbeddedPostgres, folder: Path) -> EmbeddedPostgres:
     spool = folder / "http"
     with (
         web.service("create_bare", server.dsn, spool) as bare,
-        web.service("create", server.dsn, spool) as client,
+        web.service("create_alone", server.dsn, spool) as client,
     ):
         ports = {"bare": bare, "client": client}
         asking = threading.Thread(target=lambda: found.update(web.ask(ports, RATE, over)))

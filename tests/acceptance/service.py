@@ -1,9 +1,9 @@
 """A service as somebody would run it: champion, shadow, canary, labels and an endpoint, with the client inside.
 
 ``uvicorn --factory tests.acceptance.service:create`` with MONITOR_URL and SPOOL; ``create_bare`` is the same without
-the client. Its header ``server-timing`` says how long an answer took. The champion knows x and z; the shadow answers
-the same, the canary the opposite. Its endpoint exchanges x and z, as a wrong preprocessing would, and the candidate's
-has steps finer than any noise.
+the client, ``create_alone`` without the shadow. Its header ``server-timing`` says how long an answer took. The champion
+knows x and z; the shadow answers the same, the canary the opposite. Its endpoint exchanges x and z, as a wrong
+preprocessing would, and the candidate's has steps finer than any noise.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Service:
 
     logger: PredictionLogger
     circuit: Circuit
+    shadows: bool = True
 
     def predict(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer one request, by the canary if it is one of its requests; the shadow answers aside."""
@@ -54,7 +55,8 @@ class Service:
             took = 1000 * (time.perf_counter() - began)
             whose: dict[str, Any] = {"role": "canary", "version": "9"} if is_canary else {}
             self.logger.log(features, score=said["score"], latency_ms=took, **whose, **told)
-            self.logger.shadow(lambda _: {"score": score(features), **told}, features, version="8")
+            if self.shadows:
+                self.logger.shadow(lambda _: {"score": score(features), **told}, features, version="8")
         return {**said, "fallback": answer.is_fallback, "canary": is_canary}
 
     def outcome(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -131,11 +133,16 @@ def create_bare() -> Timed:
     return Timed(app=Bare())
 
 
-def create() -> Timed:
+def create(*, shadows: bool = True) -> Timed:
     """Return the service as the server wants it."""
     url, spool = os.environ["MONITOR_URL"], os.environ["SPOOL"]
     logger = PredictionLogger(
         url, model="late", version="7", spool_directory=spool, heartbeat_every=1, shadow_queue=5000
     )
     circuit = Circuit(url, model="late", fallback={"score": 0.2}, cache_directory=spool)
-    return Timed(app=AsgiMiddleware(Service(logger=logger, circuit=circuit)))
+    return Timed(app=AsgiMiddleware(Service(logger=logger, circuit=circuit, shadows=shadows)))
+
+
+def create_alone() -> Timed:
+    """Return the service with the client and without a shadow, which is another model and takes what that takes."""
+    return create(shadows=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -243,6 +244,27 @@ def test_all_eight_parts_are_provoked_and_seen_in_sql_and_message(
                         )
                     )
                 )
+
+                # another promotes the shadow: the webhook is told which version takes over
+                (good,) = ask(
+                    installation,
+                    "SELECT recommendation_id::text FROM monitor.recommendation"
+                    " WHERE action = 'PROMOTE' AND state = 'open'",
+                )
+                assert monitor("recommendations", "approve", good, "--by", "ann") == 0
+
+                def promoted() -> bool:
+                    calls = [
+                        json.loads(one.body)["notification"]["details"]
+                        for one in peer.requests
+                        if one.path == "/deploy"
+                    ]
+                    return [(one["action"], one["candidate"]) for one in calls] == [
+                        ("ROLL_BACK", "9"),
+                        ("PROMOTE", "8"),
+                    ]
+
+                eventually(promoted, "the release webhook, called once for each approval")
 
                 # 4, the gate: the answers of the logs, and the candidate's endpoint, which flips
                 rows = pa.table(
