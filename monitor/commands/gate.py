@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +32,7 @@ from monitor.preprocessing import compare as compare_raw
 from monitor.respondent import Respondent, RespondentError, predictions_of, respondent, scores_of
 from monitor.respondent import transform as transform_of
 from monitor.sources.frame import FrameError, column_of, columns_of, is_diverse, labels, numbers_of, read_file, times
+from monitor.treatment import rates_expected
 
 CODES = {Outcome.PASS: ExitCode.OK, Outcome.FAIL: ExitCode.WARNING, Outcome.UNCLEAR: ExitCode.UNCLEAR}
 SEED = 0  # of noise: the same candidate gets the same verdict
@@ -246,7 +247,9 @@ class _Gate:
             compared = {" × ".join((n,) if isinstance(n, str) else n) for n in fairness.slices}
             own = {name: groups[name] for name in compared if name in groups}
             if own:
-                found.append(gates.fairness(a, b, own, rates=fairness.judged, tolerance=fairness.tolerance))
+                names = tuple(fairness.metrics) or rates_expected(self.task, fairness.favourable)
+                rates = replace(fairness, metrics=names).judged
+                found.append(gates.fairness(a, b, own, rates=rates, tolerance=fairness.tolerance))
         return found
 
     def _decided(self, score: Floats) -> Floats:
