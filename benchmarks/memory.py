@@ -17,7 +17,9 @@ REPLAY = """
 import io, json, sys
 from datetime import date
 from pathlib import Path
+from monitor.allocator import share_heaps
 from monitor.heavy import refuse_heavy
+share_heaps()
 refuse_heavy()
 from rich.console import Console
 from monitor.demo.replay import replay

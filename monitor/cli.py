@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 import monitor
+from monitor.allocator import share_heaps
 from monitor.command import CommandError, ExitCode, say
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ def _load_commands() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its code."""
+    share_heaps()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
