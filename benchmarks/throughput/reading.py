@@ -24,6 +24,7 @@ from monitor.column import Column, Layout, freeze_categorical, freeze_numeric
 from monitor.heavy import refuse_heavy
 from monitor.reference import with_score
 from monitor.source import NumericValues
+from monitor.sources.arrow import DERIVED
 from monitor.sources.postgres import PostgresSource
 from monitor.tile import TileKey, TilePart, build_inputs, merge_inputs
 
@@ -37,7 +38,7 @@ def layout_of(source: PostgresSource, table: LogTable) -> Layout:
     batch = with_score(source.sample([table.window], 2_000_000 // table.columns, now=NOW))
     columns: list[Column] = []
     for name, values in batch.columns.items():
-        if not name.endswith(".length"):
+        if not name.endswith(DERIVED):  # a category is no text
             numeric = isinstance(values, NumericValues)
             columns.append(freeze_numeric(name, values) if numeric else freeze_categorical(name, values))
     return Layout(tuple(columns))

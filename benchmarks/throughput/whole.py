@@ -23,6 +23,7 @@ from monitor.heavy import refuse_heavy
 from monitor.installation import Installation, load_config
 from monitor.outcome import Task
 from monitor.reference import build_reference
+from monitor.sources.arrow import DERIVED
 from monitor.sources.session import libpq_url
 from monitor.worker import Worker
 
@@ -44,7 +45,7 @@ models:
 def train(installation: Installation, table: LogTable) -> None:
     """Store a training profile made of a sample of the table's own rows."""
     sample = installation.source("m").sample([table.window], 50_000, now=table.window.end)
-    columns = {name: values for name, values in sample.columns.items() if not name.endswith(".length")}
+    columns = {name: values for name, values in sample.columns.items() if not name.endswith(DERIVED)}
     reference = build_reference(
         type(sample)(rows=sample.rows, time=sample.time, columns=columns, score=sample.score),
         model="m",

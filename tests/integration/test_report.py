@@ -226,7 +226,9 @@ def test_a_report_that_a_signal_to_all_of_us_ends_is_made_another_time(
     x = np.linspace(0, 1, ROWS)
     columns: dict[str, Values] = {"x": numbers(x)}
     struck = tmp_path / "python"  # in place of the interpreter: a child that the terminal's Ctrl-C reaches as well
-    struck.write_text(f"#!/bin/sh\nkill -{int(signal_number)} $$\n")
+    # a job in the background of a shell ignores Ctrl-C, and so would all that it starts
+    strike = f"signal.signal({int(signal_number)}, signal.SIG_DFL); os.kill(os.getpid(), {int(signal_number)})"
+    struck.write_text(f"#!{sys.executable}\nimport os, signal\n{strike}\n")
     struck.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(struck))
     with pytest.raises(ReportStoppedError):
