@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 
-import pytest
-
 HEAPS = """
-import ctypes, re, sys, threading
+import ctypes, sys, threading
 from monitor.allocator import share_heaps
-if sys.argv[1] == "shared":
-    assert share_heaps()
 libc = ctypes.CDLL(None)
-libc.malloc.restype = ctypes.c_void_p
+if sys.argv[1] == "shared":
+    assert share_heaps() == hasattr(libc, "mallopt")
+if not hasattr(libc, "malloc_info"):
+    sys.exit()
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
 everybody = threading.Barrier(8)
 def take():
     everybody.wait()
@@ -24,19 +25,18 @@ for one in threads:
     one.start()
 for one in threads:
     one.join()
-libc.fopen.restype = ctypes.c_void_p
-out = libc.fopen(b"/dev/stdout", b"w")
-libc.malloc_info(0, ctypes.c_void_p(out))
-libc.fclose(ctypes.c_void_p(out))
+out = ctypes.c_void_p(libc.fopen(b"/dev/stdout", b"w"))
+libc.malloc_info(0, out)
+libc.fclose(out)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other allocators")
-def test_threads_share_two_heaps() -> None:
-    found = {
-        form: subprocess.run(
-            [sys.executable, "-c", HEAPS, form], check=True, stdout=subprocess.PIPE, text=True
-        ).stdout.count("<heap nr=")
-        for form in ("shared", "apart")
-    }
-    assert found["shared"] <= 2 < found["apart"], found
+def heaps(form: str) -> int:
+    """Return how many heaps eight threads of a new process used; 0 where the C library does not say."""
+    done = subprocess.run([sys.executable, "-c", HEAPS, form], check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.count("<heap nr=")
+
+
+def test_threads_share_two_heaps_where_the_c_library_would_give_each_its_own() -> None:
+    assert heaps("shared") <= 2
+    assert heaps("apart") > 2 or not hasattr(ctypes.CDLL(None), "malloc_info")
