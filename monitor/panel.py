@@ -10,7 +10,7 @@ import numpy as np
 from monitor.column import NumericColumn
 from monitor.profile import Profile
 from monitor.source import Bools, Floats, Ints
-from monitor.statistic import COMPONENTS, LASTING, NullModel, Statistic, StatisticKind
+from monitor.statistic import LASTING, NullModel, Statistic, StatisticKind
 from monitor.stats.calibration import Calibration
 from monitor.stats.multiplicity import adjusted, smallest_p
 from monitor.stats.neyman import shifted
@@ -51,7 +51,7 @@ class Panel:
         ]
         owner = np.array([j for _, j in found], np.int64)
         statistics = [items[place] for place, _ in found]
-        order = np.array([_order(one) for one in statistics], np.int64)
+        order = np.array([one.order for one in statistics], np.int64)
         bent = np.flatnonzero(order > 1)
         return cls(
             names=names,
@@ -147,11 +147,6 @@ class Panel:
         same = np.where(own * explained > 0, np.minimum(np.abs(own), np.abs(explained)), 0.0)
         deviation[..., self.places[self.bent]] = own - np.sign(own) * same
         return deviation
-
-
-def _order(statistic: Statistic) -> int:
-    """Return which of Neyman's components a statistic is, from 1 on; 0 for others."""
-    return COMPONENTS.index(statistic.name) + 1 if statistic.kind is StatisticKind.COMPONENT else 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

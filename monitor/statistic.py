@@ -63,6 +63,11 @@ class Statistic:
     kurtosis: float = 0.0
     """Of one row, in excess of a bell's."""
 
+    @property
+    def order(self) -> int:
+        """Which of Neyman's components it is, from 1 on; 0 where it is none."""
+        return COMPONENTS.index(self.name) + 1 if self.kind is StatisticKind.COMPONENT else 0
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Statistics:
@@ -113,7 +118,7 @@ class Statistics:
         return RowShape(
             skewness=np.array([item.skewness for item in self.items]),
             kurtosis=np.array([item.kurtosis for item in self.items]),
-            kin=np.array([item.name in COMPONENTS[1:] for item in self.items], np.int64),
+            kin=np.array([item.order > 1 for item in self.items], np.int64),
         )
 
     @cached_property
