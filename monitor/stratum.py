@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def strata_of(reference: Reference) -> Strata | None:
                 slice_ = layout.slicings[number].slice_of(place)
                 members.append(Stratum(name=name_slice(slice_), slice=slice_))
                 parts.append(_of_group(group.outcome, null.calibration))
-    return Strata(members=members, layout=layout, tenth=tenth, cells=cells, calibration=_joined(parts))
+    return Strata(members=members, layout=layout, tenth=tenth, cells=cells, calibration=Calibration.joined(parts))
 
 
 def tenths(outcome: OutcomeProfile, cells: Floats, tenth: Ints, number: int) -> tuple[Floats, Floats]:
@@ -168,23 +168,4 @@ def _of_group(group: OutcomeProfile, whole: Calibration) -> Calibration:
     n = group.labelled
     mean = np.array([group.mean("residual"), group.mean("loss")])
     unit = np.array([max(group.mean(f"{name}2") - group.mean(name) ** 2, 1e-12) for name in ("residual", "loss")])
-    return Calibration(
-        mean=mean[None, :],
-        natural=whole.natural,
-        unit=unit,
-        degrees=whole.degrees,
-        error=whole.error + unit / n,
-        autocorrelation=whole.autocorrelation,
-        skewness=whole.skewness,
-        kurtosis=whole.kurtosis,
-        tail=whole.tail,
-        windows=whole.windows,
-    )
-
-
-def _joined(parts: Sequence[Calibration]) -> Calibration:
-    """Return one null model of the channels of several, none of which has seasons."""
-    names = ("natural", "unit", "degrees", "error", "autocorrelation", "skewness", "kurtosis", "tail")
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    mean = np.concatenate([part.mean for part in parts], axis=1)
-    return Calibration(mean=mean, windows=parts[0].windows, **columns)
+    return replace(whole, mean=mean[None, :], unit=unit, error=whole.error + unit / n)

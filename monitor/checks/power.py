@@ -27,7 +27,7 @@ from monitor.panel import MATERIALITY, Panel
 from monitor.reference import SCORE
 from monitor.statistic import StatisticKind, null_model, slot_of
 from monitor.stats.calibration import Calibration
-from monitor.stats.widening import WIDTHS, Widened, narrow, widen
+from monitor.stats.widening import WIDTHS, Widened, widen
 
 TIMES = 5.0  # materiality
 MOST = 50  # columns whose windows are remembered, the most important ones
@@ -195,7 +195,7 @@ def _judge(
         if known := series[one.name]:
             _, deviation[-len(known) :, j], n[-len(known) :, j] = np.array(known, np.float64).T
     widened = widen(
-        narrow(calibration, [one.place for one in subjects]),
+        calibration.at([one.place for one in subjects]),
         deviation,
         n,
         alpha=evidence.budget.q / 2 / len(subjects),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -69,6 +71,20 @@ class Calibration:
     def channels(self) -> int:
         """Number of channels."""
         return int(self.mean.shape[1])
+
+    def at(self, places: ArrayLike) -> Calibration:
+        """Return the null model of some channels."""
+        chosen = np.asarray(places, np.int64)
+        arrays: dict[str, Any] = {name: getattr(self, name)[..., chosen] for name in _arrays()}
+        return replace(self, **arrays)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Calibration]) -> Calibration:
+        """Return one null model of the channels of several that have as many seasons."""
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in _arrays()
+        }
+        return replace(parts[0], **arrays)
 
     def deviation(self, theta: ArrayLike, slot: ArrayLike = 0) -> Floats:
         """Return theta minus its season mean, shape (..., C); NaN where theta is not finite."""
@@ -143,6 +159,11 @@ class Calibration:
         natural = self.natural * ((1 + rho) / (1 - rho) if windows > 1 else 1.0)
         spread = np.sqrt((natural + self.unit / rows) / windows + self.error)
         return np.asarray((self.critical(alpha, n) + POWER) * spread, np.float64)
+
+
+def _arrays() -> list[str]:
+    """Return the fields of a null model that have a value for each channel."""
+    return [field.name for field in fields(Calibration) if field.name != "windows"]
 
 
 def calibrate(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,17 +28,6 @@ class Widened:
     p: Floats
     threshold: Floats
     minimum_detectable: Floats
-
-
-def narrow(calibration: Calibration, places: ArrayLike) -> Calibration:
-    """Return the null model of some channels."""
-    at = np.asarray(places, np.int64)
-    arrays: dict[str, Any] = {
-        field.name: value[..., at]
-        for field in fields(calibration)
-        if isinstance(value := getattr(calibration, field.name), np.ndarray)
-    }
-    return replace(calibration, **arrays)
 
 
 def widen(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monitor.stats.calibration import Calibration, RowShape, calibrate
-from monitor.stats.widening import narrow, widen
+from monitor.stats.widening import widen
 
 ROWS, C = 60, 400
 
@@ -63,7 +63,7 @@ def test_windows_of_different_size_count_by_their_rows() -> None:
 
 
 def test_a_channel_without_rows_says_nothing() -> None:
-    calibration = narrow(fitted(0.1, 0.0), [3])
+    calibration = fitted(0.1, 0.0).at([3])
     merged = widen(calibration, np.full((5, 1), np.nan), np.zeros((5, 1)), alpha=0.01, tolerance=0.1)
     assert merged.windows[0] == 0
     assert np.isnan(merged.p[0])
